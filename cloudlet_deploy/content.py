@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def link_collection(parent: Path) -> Path:
     """
     link = parent / "ansible_collections" / NAMESPACE / COLLECTION
     link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(root(), target_is_directory=True)
+    if not link.is_symlink():
+        # Two processes may come here together: the one that is late finds it done.
+        with contextlib.suppress(FileExistsError):
+            link.symlink_to(root(), target_is_directory=True)
     return parent

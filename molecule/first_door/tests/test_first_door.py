@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import testinfra
 from testinfra.host import Host
 
-SITE = os.path.join(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"], "site")
+SITE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "site"
 DOOR, TRANSFER, CLIENT = "door.lab.test", "data1.lab.test", "client.lab.test"
 SURL = f"srm://{DOOR}:8443/srm/v2/server?SFN=/srv/storage/lab"
 

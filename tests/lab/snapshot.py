@@ -1,0 +1,153 @@
+"""What a host is: every file, account, package and unit, so that two moments can be compared.
+
+The part between the markers runs on the host with its own Python; it prints one JSON
+document. Left out is what changes by itself: logs, caches, the journal, package databases
+(packages are compared by name), what lies in /run and /tmp, and cloudlet-deploy's own state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_ON_HOST = r"""
+import grp, hashlib, json, os, pwd, stat, subprocess
+LEFT_OUT = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache",
+            "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/cloudlet-deploy",
+            "/var/lib/sudo", "/var/lib/ucf", "/home/admin/.ansible", "/root/.ansible", "/srv/storage",
+            "/etc/ld.so.cache", "/var/lib/dbus", "/etc/.pwd.lock", "/var/lib/pam", "/boot")
+def entry(path):
+    st = os.lstat(path)
+    kind, content = "other", ""
+    if stat.S_ISREG(st.st_mode):
+        kind, content = "file", hashlib.sha256(open(path, "rb").read()).hexdigest()
+    elif stat.S_ISDIR(st.st_mode):
+        kind = "directory"
+    elif stat.S_ISLNK(st.st_mode):
+        kind, content = "link", os.readlink(path)
+    return [kind, content, "%04o" % stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid,
+            st.st_mtime_ns if kind == "file" else 0]
+files = {}
+for base, directories, names in os.walk("/"):
+    directories[:] = [d for d in directories if os.path.join(base, d) not in LEFT_OUT]
+    for name in directories + names:
+        path = os.path.join(base, name)
+        if path not in LEFT_OUT and "__pycache__" not in path:
+            try:
+                files[path] = entry(path)
+            except FileNotFoundError:
+                pass
+accounts = {p.pw_name: [p.pw_uid, p.pw_gid, p.pw_dir, p.pw_shell] for p in pwd.getpwall()}
+groups = {g.gr_name: [g.gr_gid, sorted(g.gr_mem)] for g in grp.getgrall()}
+out = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n"],
+                     capture_output=True, text=True).stdout
+packages = sorted(line.split()[1] for line in out.splitlines() if line.startswith("ii"))
+owned = {}
+for package in packages:
+    for name in (package, package + ":amd64"):
+        listing = "/var/lib/dpkg/info/%s.list" % name
+        if os.path.exists(listing):
+            for path in open(listing).read().splitlines():
+                owned.setdefault(path, package)
+units = {}
+out = subprocess.run(["systemctl", "show", "*.service", "*.mount", "*.timer", "--all",
+                      "-p", "Id,ActiveState,UnitFileState,InvocationID"],
+                     capture_output=True, text=True).stdout
+for block in out.strip().split("\n\n"):
+    v = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    if v.get("Id"):
+        units[v["Id"]] = [v.get("ActiveState"), v.get("UnitFileState"), v.get("InvocationID")]
+print(json.dumps({"files": files, "accounts": accounts, "groups": groups,
+                  "packages": packages, "owned": owned, "units": units}))
+"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One host at one moment."""
+
+    files: dict[str, list[Any]]
+    accounts: dict[str, list[Any]]
+    groups: dict[str, list[Any]]
+    packages: frozenset[str]
+    owned: dict[str, str]
+    units: dict[str, list[Any]]
+
+
+def take(run_as_root: Callable[[str], str]) -> Snapshot:
+    """Snapshot of the host on which ``run_as_root`` runs a Python program and gives its output."""
+    document = json.loads(run_as_root(_ON_HOST))
+    document["packages"] = frozenset(document["packages"])
+    return Snapshot(**document)
+
+
+def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Names that came, went or differ."""
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+#: What tools write when accounts, units or packages change: judged by those, not as files.
+CONSEQUENCES = (
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/subuid",
+    "/etc/subgid",
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed on a host, in the words of a plan."""
+
+    files: frozenset[str]
+    accounts: frozenset[str]
+    groups: frozenset[str]
+    packages: frozenset[str]
+    units: frozenset[str]
+
+    def __bool__(self) -> bool:
+        return any((self.files, self.accounts, self.groups, self.packages, self.units))
+
+
+def difference(before: Snapshot, after: Snapshot, *, times: bool = True) -> Difference:
+    """What differs; with ``times``, a file written again with the same content differs too.
+
+    Files that a package brought are the package's; those that enabling a unit makes are the
+    unit's (links below /etc/systemd/system/*.wants).
+    """
+    files = changed_keys(before.files, after.files)
+    if not times:
+        files = {
+            p for p in files if before.files.get(p, [])[:5] != after.files.get(p, [])[:5]
+        }
+    packages = before.packages ^ after.packages
+    from_packages = {
+        path
+        for snapshot in (before, after)
+        for path, package in snapshot.owned.items()
+        if package in packages
+    }
+    parts = {
+        name: frozenset(changed_keys(getattr(before, name), getattr(after, name)))
+        for name in ("accounts", "groups")
+    }
+    return Difference(
+        files=frozenset(
+            path
+            for path in files
+            if path not in CONSEQUENCES and path not in from_packages and ".wants/" not in path
+        ),
+        packages=frozenset(packages),
+        units=frozenset(changed_keys(before.units, after.units)),
+        **parts,
+    )

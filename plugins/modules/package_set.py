@@ -1,0 +1,255 @@
+#!/usr/bin/python
+# Copyright: the cloudlet-deploy founders
+# GNU General Public License v3.0 or later (see LICENSE)
+"""All packages of a component on one host, in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: package_set
+short_description: Install the packages of a component, and give the host back as it was
+description:
+  - Installs what is missing, without recommended packages. What a package brings is neither
+    started nor enabled before it is configured; M(cloudlet.deploy.unit_set) does that.
+  - Every package that arrives, dependencies too, is written to the ledger before it does.
+  - O(state=absent) removes those that the ledger says came with this component, unless
+    another component or another package needs them. Packages that were there before stay.
+  - Works with apt and dnf, on hosts without their Python bindings too.
+options:
+  component:
+    description: Who needs the packages.
+    type: str
+    required: true
+  names:
+    description: Names of real packages. Not looked at when O(state=absent).
+    type: list
+    elements: str
+    default: []
+  state:
+    description: Whether the component is there.
+    type: str
+    choices: [present, absent]
+    default: present
+  hold_units:
+    description: Whether services and sockets of newly installed O(names) are disabled until
+      M(cloudlet.deploy.unit_set) enables them. Dependencies are left as their packages say.
+    type: bool
+    default: true
+  state_dir:
+    description: Where the ledger is.
+    type: path
+    default: /var/lib/cloudlet-deploy
+attributes:
+  check_mode:
+    support: full
+author: [The cloudlet-deploy founders]
+"""
+
+EXAMPLES = r"""
+- name: Install the GridFTP server
+  cloudlet.deploy.package_set:
+    component: gridftp
+    names: [globus-gridftp-server-progs]
+"""
+
+RETURN = r"""
+changes:
+  description: What was, or would be, installed or removed. Dependencies are not predicted,
+    and not listed, on installation.
+  type: list
+  returned: always
+installed:
+  description: All that arrived, dependencies too.
+  type: list
+  returned: when something was installed
+kept:
+  description: Packages of ours that stay because something else needs them.
+  type: list
+  returned: when O(state=absent)
+"""
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import (  # noqa: E402
+    change,
+    run,
+)
+from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import (  # noqa: E402
+    STATE_DIR,
+    Ledger,
+    StateError,
+    locked,
+)
+from ansible_collections.cloudlet.deploy.plugins.module_utils.packages import (  # noqa: E402
+    INSTALLED,
+    LEFTOVER,
+    PackageError,
+    backend,
+    restore_policy,
+    services_held,
+    unit_names,
+)
+
+KIND = "package"
+#: States of packages that are not there; of the second only configuration is.
+_GONE = (None, "not-installed", LEFTOVER)
+
+
+class PackageSet:
+    """The packages of one component; ``run`` executes commands on the host."""
+
+    def __init__(self, manager, component, state_dir, run, check=False):
+        self.manager = manager
+        self.component = component
+        self.state_dir = state_dir
+        self.run = run
+        self.check = check
+
+    def present(self, names, hold_units=True):
+        """Install what is missing; returns the module's result."""
+        names = list(dict.fromkeys(names))
+        missing = self._missing(names)
+        changes = [change(KIND, name, "install") for name in missing]
+        if not self.check:
+            self._adopt([name for name in names if name not in missing])
+        if not missing or self.check:
+            return {"changed": bool(missing), "changes": changes}
+        arrived = self._install(missing, hold_units)
+        return {"changed": True, "changes": changes, "installed": arrived}
+
+    def _missing(self, names):
+        if not names:
+            return []
+        states = self.manager.states(names)
+        return [name for name in names if states.get(name) != INSTALLED]
+
+    def _adopt(self, names):
+        """What another component brought stays when that one goes and we still need it."""
+        entries = Ledger(self.state_dir).entries
+        known = [name for name in names if "package:" + name in entries]
+        ours = [n for n in known if self.component not in entries["package:" + n]["owners"]]
+        if ours:
+            self.manager.keep(ours)
+            self._record(ours, {})
+
+    def _record(self, names, before):
+        """Write to the ledger what arrives; returns what is new there."""
+        with locked(self.state_dir):
+            ledger = Ledger(self.state_dir)
+            fresh = []
+            for name in names:
+                value = {"installed": False, "configuration": before.get(name) == LEFTOVER}
+                if ledger.record(KIND, name, value, self.component):
+                    fresh.append(name)
+            if fresh:
+                ledger.save()
+        return fresh
+
+    def _forget(self, names):
+        with locked(self.state_dir):
+            ledger = Ledger(self.state_dir)
+            for name in names:
+                ledger.release(KIND, name, self.component)
+            ledger.save()
+
+    def _install(self, missing, hold_units):
+        arriving = self.manager.prepare(missing)
+        before = self.manager.states()
+        fresh = self._record(arriving, before)
+        try:
+            with services_held() as environment:
+                self.manager.install(missing, environment)
+        finally:
+            after = self.manager.states()
+            arrived = sorted(
+                n for n in after if after[n] == INSTALLED and before.get(n) != INSTALLED
+            )
+            # What did not arrive may be installed by somebody else tomorrow.
+            self._forget([name for name in fresh if after.get(name) in _GONE])
+            self._record(arrived, before)
+        absent = [name for name in missing if after.get(name) != INSTALLED]
+        if absent:
+            raise PackageError(
+                "%s: the package manager reported success, but no package of this name is "
+                "installed. If it is a virtual package, name the real one." % ", ".join(absent)
+            )
+        if hold_units:
+            self._hold(missing)
+        return arrived
+
+    def _hold(self, names):
+        units = unit_names([path for name in names for path in self.manager.files(name)])
+        if units:
+            self.run(["systemctl", "disable", "--quiet", *units])
+
+    def absent(self):
+        """Remove what came with this component; returns the module's result."""
+        ledger = Ledger(self.state_dir)
+        owned = sorted(ledger.owned(KIND, self.component))
+        before = {
+            name: value
+            for name, value in ledger.owned(KIND, self.component).items()
+            if ledger.entries["package:" + name]["owners"] == [self.component]
+        }
+        states = self.manager.states()
+        configured = {name for name, value in before.items() if value.get("configuration")}
+        there = sorted(name for name in before if states.get(name) not in _GONE)
+        removable = self.manager.removable(there)
+        kept = sorted(set(there) - set(removable))
+        # A removal that was killed may have left configuration only.
+        leftover = {name for name in before if states.get(name) == LEFTOVER} - configured
+        going = sorted(leftover.union(removable))
+        if not self.check:
+            if going:
+                self.manager.remove(going, configured)
+            self._let_go(owned, {n: before[n] for n in kept})
+        changes = [change(KIND, name, "remove") for name in going]
+        return {"changed": bool(going), "changes": changes, "kept": kept}
+
+    def _let_go(self, owned, kept):
+        """Release all; what must stay passes to the components that may be why."""
+        with locked(self.state_dir):
+            ledger = Ledger(self.state_dir)
+            for name in owned:
+                ledger.release(KIND, name, self.component)
+            others = {
+                owner
+                for key, entry in ledger.entries.items()
+                if key.startswith(KIND + ":")
+                for owner in entry["owners"]
+            }
+            for name in kept:
+                for owner in sorted(others):
+                    ledger.record(KIND, name, kept[name], owner)
+            if owned:
+                ledger.save()
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "component": {"type": "str", "required": True},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "hold_units": {"type": "bool", "default": True},
+            "state_dir": {"type": "path", "default": STATE_DIR},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    try:
+        if not module.check_mode:
+            restore_policy()
+        packages = PackageSet(
+            backend(run), options["component"], options["state_dir"], run, module.check_mode
+        )
+        if options["state"] == "present":
+            result = packages.present(options["names"], options["hold_units"])
+        else:
+            result = packages.absent()
+    except (PackageError, StateError) as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

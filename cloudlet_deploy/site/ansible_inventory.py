@@ -45,11 +45,31 @@ from cloudlet_deploy.site.model import Notice, Origin, Vault
 _LOCKED = "__cloudlet_locked_"
 #: What Ansible adds to the variables of every host; nobody wrote these.
 MAGIC = frozenset(
-    "ansible_check_mode ansible_config_file ansible_diff_mode ansible_facts ansible_forks "
-    "ansible_inventory_sources ansible_limit ansible_local ansible_playbook_python "
-    "ansible_run_tags ansible_skip_tags ansible_verbosity ansible_version group_names groups "
-    "hostvars inventory_dir inventory_file inventory_hostname inventory_hostname_short omit "
-    "playbook_dir vars".split()
+    {
+        "ansible_check_mode",
+        "ansible_config_file",
+        "ansible_diff_mode",
+        "ansible_facts",
+        "ansible_forks",
+        "ansible_inventory_sources",
+        "ansible_limit",
+        "ansible_local",
+        "ansible_playbook_python",
+        "ansible_run_tags",
+        "ansible_skip_tags",
+        "ansible_verbosity",
+        "ansible_version",
+        "group_names",
+        "groups",
+        "hostvars",
+        "inventory_dir",
+        "inventory_file",
+        "inventory_hostname",
+        "inventory_hostname_short",
+        "omit",
+        "playbook_dir",
+        "vars",
+    }
 )
 #: Files of these kinds in an inventory directory were meant as inventory.
 _INVENTORY_SUFFIXES = frozenset({"", ".yml", ".yaml", ".json", ".ini", ".toml"})

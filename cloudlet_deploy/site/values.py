@@ -18,7 +18,18 @@ from cloudlet_deploy.site.model import Host, Origin, Place, Unknown, Value, Why
 
 #: Names in templates that only a run can tell.
 _RUN_ONLY = frozenset(
-    "ansible_facts ansible_local hostvars lookup now omit play_hosts q query vars".split()
+    {
+        "ansible_facts",
+        "ansible_local",
+        "hostvars",
+        "lookup",
+        "now",
+        "omit",
+        "play_hosts",
+        "q",
+        "query",
+        "vars",
+    }
 )
 _SYNTAX = Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
 
@@ -78,9 +89,9 @@ class _Resolver:
         for name in names:
             if (problem := self._problem(name)) is not None:
                 return problem
-        known = {name: self._plain[name] for name in self._plain}
+        variables = {**self._raw.magic, **self._plain}
         try:
-            result = ansible.templar(self._loader, self._raw.magic | known).template(template)
+            result = ansible.templar(self._loader, variables).template(template)
         except Exception as error:  # filters raise what they like; only a run can tell
             return Unknown(Why.DEFERRED, str(error))
         return self._walk(result, evaluate=False)
@@ -107,11 +118,9 @@ class _Resolver:
     def _is_secret(self, name: str) -> bool:
         if name not in self._secrets:
             self._secrets[name] = False  # ends the recursion of variables that name each other
-            self._secrets[name] = any(self._leaf_is_secret(s) for s in _leaves(self._value(name)))
+            leaves = _leaves(self._raw.values.get(name))
+            self._secrets[name] = any(self._leaf_is_secret(leaf) for leaf in leaves)
         return self._secrets[name]
-
-    def _value(self, name: str) -> Any:
-        return self._raw.values.get(name)
 
     def _leaf_is_secret(self, leaf: Any) -> bool:
         if ansible.is_encrypted(leaf) or ansible.from_vault(leaf):

@@ -1,0 +1,46 @@
+"""Whether a value has the type and one of the choices that an option asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloudlet_deploy.site.schema import Option
+
+_WORDS = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "path": "a path",
+    "str": "a text",
+}
+
+
+def coerced(option: Option, found: object) -> tuple[object, str | None]:
+    """``found`` as the role will see it, and what is wrong with it, not with its parts.
+
+    Ansible's validator decides, with its conversions: a text "80" is an int, and one "a,b"
+    is a list. The message never holds the value.
+    """
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # noqa: PLC0415
+
+    spec: dict[str, Any] = {"type": option.type, "required": True}
+    value, passed = _validated(ArgumentSpecValidator({"it": spec}), found)
+    if not passed:
+        return found, f"must be {_WORDS.get(option.type, option.type)}"
+    # The choices of a list are those of its elements, which are looked at one by one.
+    if option.choices and option.type != "list":
+        spec["choices"] = list(option.choices)
+        value, passed = _validated(ArgumentSpecValidator({"it": spec}), found)
+        if not passed:
+            return found, f"must be one of {', '.join(map(str, option.choices))}"
+    return value, None
+
+
+def _validated(validator: Any, found: object) -> tuple[object, bool]:
+    # The validator converts in place, so it gets a copy of the outermost container.
+    copy = dict(found) if isinstance(found, Mapping) else found
+    result = validator.validate({"it": copy})
+    return result.validated_parameters.get("it"), not result.errors

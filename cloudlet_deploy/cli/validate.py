@@ -1,0 +1,95 @@
+"""``validate``: every fault of a site at once, without touching a host."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudlet_deploy.cli.options import AnsibleOptions, output_option, site_options
+from cloudlet_deploy.errors import ExitCode
+
+if TYPE_CHECKING:
+    from cloudlet_deploy.site import Site
+    from cloudlet_deploy.site.validation import Fault
+
+_WIDTH = 80
+
+
+@click.command("validate")
+@site_options
+@output_option
+def command(options: AnsibleOptions, output: str) -> ExitCode:
+    """Check a site offline and show all its faults at once.
+
+    Unknown variables, wrong types and values, missing variables and groups are shown with
+    file and line. Vaulted values without their password, and values that need facts of the
+    hosts, are not checked. Exits with 4 if there is an error.
+    """
+    from cloudlet_deploy.cli._site import load_site  # noqa: PLC0415 - --help needs none of it
+    from cloudlet_deploy.site import components, validation  # noqa: PLC0415
+
+    site = load_site(options)
+    faults = validation.validate(site)
+    errors = [fault for fault in faults if fault.severity is validation.Severity.ERROR]
+    code = ExitCode.INVALID if errors else ExitCode.DONE
+    targets = [site.hosts[name] for name in site.targets]
+    parts = sorted({role for host in targets for role in components.of_host(host)})
+    if output == "json":
+        _as_json(site, faults, parts, code)
+        return code
+    for fault in faults:
+        click.echo(_as_text(fault))
+    if errors:
+        click.echo(f"invalid: {_count(len(errors), 'error')} in {site.path}")
+    else:
+        click.echo(f"valid: {_count(len(targets), 'host')}, {_count(len(parts), 'component')}")
+    return code
+
+
+def _as_json(site: Site, faults: list[Fault], parts: list[str], code: ExitCode) -> None:
+    from cloudlet_deploy.cli import render  # noqa: PLC0415
+
+    data: dict[str, Any] = {
+        "hosts": list(site.targets),
+        "components": parts,
+        "faults": [{**vars(fault), "severity": fault.severity.value} for fault in faults],
+    }
+    render.document("validate", code, data)
+
+
+def _as_text(fault: Fault) -> str:
+    """One fault in 80 columns: where and what, then the hosts, then the next step."""
+    name = f"{fault.variable}: " if fault.variable else ""
+    where = f"{_near(fault.where)}: " if fault.where else ""
+    mark = "" if fault.severity.value == "error" else f"{fault.severity.value}: "
+    value = f", not {fault.value}" if fault.value is not None else ""
+    lines = [_wrapped(f"{where}{mark}{name}{fault.message}{value}", "", "    ")]
+    if fault.hosts:
+        lines.append(_wrapped(f"on {', '.join(fault.hosts)}", "    ", "       "))
+    if fault.next_step:
+        lines.append(_wrapped(f"next: {fault.next_step}", "    ", "          "))
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, first: str, rest: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _near(where: str) -> str:
+    """``where`` relative to the working directory, if it lies below it."""
+    here = f"{Path.cwd()}/"
+    return where.removeprefix(here)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

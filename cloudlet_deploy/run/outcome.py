@@ -1,0 +1,163 @@
+"""What a run came to, per host and component: the sum of its events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cloudlet_deploy.errors import ExitCode, strongest
+from cloudlet_deploy.run.events import Change, Diff, Event, Notice, Status, TaskEnded, Totals
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One task that ended a host's run; ``message`` is Ansible's reason."""
+
+    host: str
+    component: str
+    task: str
+    status: Status
+    message: str
+
+
+@dataclass(frozen=True)
+class ComponentOutcome:
+    """What one component came to on one host. ``seconds`` is the sum over its tasks."""
+
+    host: str
+    component: str
+    status: Status
+    changes: tuple[Change, ...] = ()
+    diffs: tuple[Diff, ...] = ()
+    tasks: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run came to. ``complete`` says that the playbook reached its end."""
+
+    components: tuple[ComponentOutcome, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    complete: bool = False
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host that took part, in the order of its first task."""
+        return tuple(dict.fromkeys(part.host for part in self.components))
+
+    @property
+    def stopped(self) -> frozenset[str]:
+        """Hosts that failed or could not be reached."""
+        return frozenset(failure.host for failure in self.failures)
+
+    @property
+    def good(self) -> tuple[str, ...]:
+        """Hosts that came to the end."""
+        return tuple(host for host in self.hosts if host not in self.stopped)
+
+    def changed(self, hosts: Iterable[str]) -> tuple[ComponentOutcome, ...]:
+        """The components that have changes on one of ``hosts``."""
+        wanted = set(hosts)
+        return tuple(
+            part
+            for part in self.components
+            if part.host in wanted and (part.changes or part.status is Status.CHANGED)
+        )
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the events say; changes that were made or predicted do not count."""
+        codes = {
+            ExitCode.UNREACHABLE if f.status is Status.UNREACHABLE else ExitCode.TASK_FAILED
+            for f in self.failures
+        }
+        if self.interrupted:
+            codes.add(ExitCode.INTERRUPTED)
+        elif not self.complete:
+            codes.add(ExitCode.TASK_FAILED)
+        return strongest(codes)
+
+
+class _Part:
+    """One component on one host, while it is counted."""
+
+    def __init__(self) -> None:
+        self.ended: list[TaskEnded] = []
+
+    def outcome(self, host: str, component: str, failed: bool) -> ComponentOutcome:
+        counts = Counter(
+            str(Status.RESCUED if e.status is Status.FAILED and not failed else e.status)
+            for e in self.ended
+        )
+        statuses = [Status(name) for name in counts]
+        changes = dict.fromkeys(c for e in self.ended for c in e.changes)
+        status = max(statuses, key=lambda s: s.rank, default=Status.SKIPPED)
+        if status is Status.CHANGED and not changes:
+            # Changed, and the module listed nothing: say at least which tasks.
+            changes = dict.fromkeys(
+                Change("task", e.task, "change") for e in self.ended if e.status is Status.CHANGED
+            )
+        return ComponentOutcome(
+            host=host,
+            component=component,
+            status=status,
+            changes=tuple(changes),
+            diffs=tuple(d for e in self.ended for d in e.diffs),
+            tasks=dict(counts),
+            seconds=round(sum(e.seconds for e in self.ended), 3),
+        )
+
+
+class Collector:
+    """Sums events up. Its outcome can be asked for at any time."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str], _Part] = {}
+        self._notices: list[Notice] = []
+        self._totals: Totals | None = None
+
+    def add(self, event: Event) -> None:
+        """Take one event into account."""
+        if isinstance(event, TaskEnded):
+            self._parts.setdefault((event.host, event.component), _Part()).ended.append(event)
+        elif isinstance(event, Notice):
+            self._notices.append(event)
+        elif isinstance(event, Totals):
+            self._totals = event
+
+    @property
+    def empty(self) -> bool:
+        """Whether no host did anything yet."""
+        return not self._parts
+
+    def outcome(self, *, interrupted: bool = False, seconds: float = 0.0) -> RunOutcome:
+        """The sum so far."""
+        return RunOutcome(
+            components=tuple(
+                part.outcome(host, component, self._failed(host))
+                for (host, component), part in self._parts.items()
+            ),
+            failures=tuple(
+                Failure(host, component, ended.task, ended.status, ended.message)
+                for (host, component), part in self._parts.items()
+                for ended in part.ended
+                if ended.status is Status.UNREACHABLE
+                or (ended.status is Status.FAILED and self._failed(host))
+            ),
+            notices=tuple(self._notices),
+            complete=self._totals is not None,
+            interrupted=interrupted,
+            seconds=round(seconds, 3),
+        )
+
+    def _failed(self, host: str) -> bool:
+        """Whether a failed task of ``host`` counts: one that was rescued does not.
+
+        Only the totals tell; before them every failure counts.
+        """
+        return self._totals is None or host in self._totals.failed

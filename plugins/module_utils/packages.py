@@ -127,13 +127,14 @@ class Apt:
             states[name if arch in (native, "all") else "%s:%s" % (name, arch)] = state
         return states
 
-    def prepare(self, names):
+    def prepare(self, names, environment):
         """Make the package manager ready; returns every package that would arrive."""
         if any(state in _HALF_WAY for state in self.states().values()):
             # A transaction was interrupted; apt refuses to work before it is finished.
             self._checked(
                 "dpkg", "--configure", "-a", "--force-confdef", "--force-confold",
                 next_step="Finish the interrupted installation by hand, then run again.",
+                environment=environment,
             )  # fmt: skip
         unknown = self._unknown(names)
         if unknown:
@@ -216,12 +217,13 @@ class Apt:
 
     def remove(self, names, keep_configuration=()):
         """Remove packages with their configuration files, except where those were there before."""
-        # In one transaction: a trailing minus removes, an underscore purges.
-        marked = [name + ("-" if name in keep_configuration else "_") for name in names]
-        self._checked(
-            "apt-get", "-y", "-q", *self._OPTIONS, "install", *marked,
-            next_step="Correct the cause and run again.",
-        )  # fmt: skip
+        step = "Correct the cause and run again."
+        kept = [name for name in names if name in keep_configuration]
+        purged = [name for name in names if name not in keep_configuration]
+        # First those that keep theirs: what a purge takes along, it purges too.
+        for verb, group in (("remove", kept), ("purge", purged)):
+            if group:
+                self._checked("apt-get", "-y", "-q", *self._OPTIONS, verb, *group, next_step=step)
 
 
 def _removals(simulation):
@@ -240,7 +242,7 @@ class Dnf:
         out = self._run([*argv, "--qf", "%{NAME}\n"]).out
         return {line: INSTALLED for line in out.splitlines() if line and " " not in line}
 
-    def prepare(self, names):
+    def prepare(self, names, environment):
         """dnf does not tell in a parseable way what it would install: only the names."""
         return sorted(names)
 

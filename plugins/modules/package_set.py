@@ -152,20 +152,15 @@ class PackageSet:
             ledger.save()
 
     def _install(self, missing, hold_units):
-        arriving = self.manager.prepare(missing)
-        before = self.manager.states()
-        fresh = self._record(arriving, before)
-        try:
-            with services_held() as environment:
+        with services_held() as environment:
+            arriving = self.manager.prepare(missing, environment)
+            before = self.manager.states()
+            fresh = self._record(arriving, before)
+            try:
                 self.manager.install(missing, environment)
-        finally:
-            after = self.manager.states()
-            arrived = sorted(
-                n for n in after if after[n] == INSTALLED and before.get(n) != INSTALLED
-            )
-            # What did not arrive may be installed by somebody else tomorrow.
-            self._forget([name for name in fresh if after.get(name) in _GONE])
-            self._record(arrived, before)
+            finally:
+                arrived = self._settle(before, fresh)
+        after = self.manager.states()
         absent = [name for name in missing if after.get(name) != INSTALLED]
         if absent:
             raise PackageError(
@@ -174,6 +169,15 @@ class PackageSet:
             )
         if hold_units:
             self._hold(missing)
+        return arrived
+
+    def _settle(self, before, fresh):
+        """Make the ledger say what really arrived, also after a failure; returns it."""
+        after = self.manager.states()
+        arrived = sorted(n for n in after if after[n] == INSTALLED and before.get(n) != INSTALLED)
+        # What did not arrive may be installed by somebody else tomorrow.
+        self._forget([name for name in fresh if after.get(name) in _GONE])
+        self._record(arrived, before)
         return arrived
 
     def _hold(self, names):

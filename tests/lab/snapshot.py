@@ -16,8 +16,8 @@ _ON_HOST = r"""
 import grp, hashlib, json, os, pwd, stat, subprocess
 LEFT_OUT = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache",
             "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/cloudlet-deploy",
-            "/var/lib/sudo", "/var/lib/ucf", "/home/admin/.ansible", "/root/.ansible", "/srv/storage",
-            "/etc/ld.so.cache", "/var/lib/dbus", "/etc/.pwd.lock", "/var/lib/pam", "/boot")
+            "/var/lib/sudo", "/var/lib/ucf", "/home/admin/.ansible", "/root/.ansible",
+            "/srv/storage", "/etc/ld.so.cache", "/var/lib/dbus", "/etc/.pwd.lock", "/var/lib/pam", "/boot")
 def entry(path):
     st = os.lstat(path)
     kind, content = "other", ""
@@ -127,9 +127,7 @@ def difference(before: Snapshot, after: Snapshot, *, times: bool = True) -> Diff
     """
     files = changed_keys(before.files, after.files)
     if not times:
-        files = {
-            p for p in files if before.files.get(p, [])[:5] != after.files.get(p, [])[:5]
-        }
+        files = {p for p in files if before.files.get(p, [])[:5] != after.files.get(p, [])[:5]}
     packages = before.packages ^ after.packages
     from_packages = {
         path

@@ -1,0 +1,132 @@
+"""One lab for the tests of a module, and the hosts as a test speaks to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab import snapshot
+
+DOOR, TRANSFER, CLIENT = "door.lab.test", "data1.lab.test", "client.lab.test"
+SERVERS = (DOOR, TRANSFER)
+CLI = str(Path(sys.executable).parent / "cloudlet-deploy")
+
+
+@dataclass(frozen=True)
+class TestLab:
+    """A lab that is up, and the command line as its admin uses it."""
+
+    __test__ = False
+
+    name: str
+    site: Path
+
+    def cli(self, *args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run ``cloudlet-deploy COMMAND -i SITE ...``; the first of ``args`` is the command."""
+        return subprocess.run(
+            [CLI, args[0], "-i", str(self.site), *args[1:]],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def plan(self, *args: str) -> dict[str, Any]:
+        """The plan as its JSON document; fails the test unless it exits 0 or 2."""
+        done = self.cli("plan", "--output", "json", *args)
+        assert done.returncode in (0, 2), done.stdout + done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def apply(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Apply without asking; fails the test unless it exits 0."""
+        done = self.cli("apply", "--yes", *args)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def run(
+        self, host: str, command: str, *, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as root on a host, over the site's own ssh."""
+        return subprocess.run(
+            [*self._ssh(host), f"sudo sh -c {_quoted(command)}"],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=check,
+        )
+
+    def as_alice(
+        self, command: str, *, user: str = "alice", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command on the client host as a grid user with a certificate."""
+        return self.run(CLIENT, f"su - {user} -c {_quoted(command)}", check=check)
+
+    def snapshot(self, host: str) -> snapshot.Snapshot:
+        """Everything that is on a host now."""
+        return snapshot.take(lambda program: self.run(host, "python3 -", stdin=program).stdout)
+
+    def _ssh(self, host: str) -> list[str]:
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "ansible-inventory"),
+                *("-i", str(self.site), "--host", host),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = json.loads(done.stdout)
+        return [
+            "ssh",
+            *("-i", found["ansible_ssh_private_key_file"]),
+            *found.get("ansible_ssh_common_args", "").split(),
+            *("-o", "BatchMode=yes"),
+            f"{found['ansible_user']}@{found['ansible_host']}",
+        ]
+
+
+def _quoted(command: str) -> str:
+    return "'" + command.replace("'", "'\\''") + "'"
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[TestLab]:
+    """Fresh bare hosts for the tests of one module; gone afterwards, also when they fail."""
+    if os.geteuid() != 0 or shutil.which("podman") is None:
+        pytest.skip("the lab needs root and Podman")
+    name = "t-" + re.sub(r"[^a-z0-9]+", "-", request.module.__name__.split("_", 1)[-1])
+    up = subprocess.run(
+        [CLI, "lab", "up", "--name", name, "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert up.returncode == 0, up.stderr
+    try:
+        yield TestLab(name, Path(json.loads(up.stdout)["site"]))
+    finally:
+        subprocess.run([CLI, "lab", "down", "--name", name], check=True, capture_output=True)
+
+
+def set_values(path: Path, **values: Any) -> None:
+    """Change settings in one of the site's group_vars or host_vars files."""
+    document = yaml.safe_load(path.read_text()) if path.exists() else {}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump({**(document or {}), **values}))
+
+
+__all__ = ["CLI", "CLIENT", "DOOR", "SERVERS", "TRANSFER", "TestLab", "set_values"]

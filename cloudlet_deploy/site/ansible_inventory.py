@@ -1,8 +1,4 @@
-"""Reads an inventory with Ansible's own classes; the only module that knows their insides.
-
-Ansible's interface for where a value was written (origin tags), for vaulted strings and for
-its warnings is internal to ansible-core. What this project uses of it, for 2.19 to 2.21, is
-wrapped here and nowhere else. Importing this module imports Ansible: do it late.
+"""Reads an inventory with Ansible's own classes. Importing this imports Ansible: do it late.
 
 Ansible keeps caches and its screen in module globals, so one process reads one inventory at
 a time.
@@ -16,29 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible import constants as ansible_settings
-from ansible._internal._datatag._tags import Origin as OriginTag
-from ansible._internal._datatag._tags import SourceWasEncrypted
-from ansible.errors import AnsibleError
+from ansible.inventory.helpers import sort_groups
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.parsing.splitter import parse_kv
-from ansible.parsing.vault import (
-    EncryptedString,
-    VaultHelper,
-    VaultLib,
-    VaultSecret,
-    get_file_vault_secret,
-    is_encrypted_file,
-)
+from ansible.parsing.vault import is_encrypted_file
 from ansible.plugins.vars import host_group_vars
-from ansible.template import Templar, trust_as_template
+from ansible.template import Templar
 from ansible.utils.display import Display
 from ansible.utils.vars import combine_vars
 from ansible.vars.manager import VariableManager
 
 from cloudlet_deploy import content
 from cloudlet_deploy.errors import InvalidSiteError, UsageError
+from cloudlet_deploy.site.ansible_options import extra_vars_of, secrets_of
+from cloudlet_deploy.site.ansible_tags import failed_at, from_encrypted_file, origin_of, reason
 from cloudlet_deploy.site.model import Notice, Origin, Vault
 
 #: Key under which an encrypted file stands among the variables while it cannot be opened.
@@ -86,6 +73,7 @@ class RawHost:
     origin: Origin
     origins: Mapping[str, Origin]
     locked_files: tuple[str, ...]
+    encrypted_files: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -97,39 +85,6 @@ class RawInventory:
     targets: tuple[str, ...]
     notices: tuple[Notice, ...]
     loader: DataLoader
-
-
-def origin_of(value: object) -> Origin | None:
-    """Where ``value`` was written, if Ansible knows it. Booleans and nulls carry no tags."""
-    tag = OriginTag.get_tag(value)
-    if tag is None:
-        return None
-    return Origin(str(tag.path or tag.description), tag.line_num, tag.col_num)
-
-
-def is_encrypted(value: object) -> bool:
-    """Whether ``value`` is one vaulted string."""
-    return isinstance(value, EncryptedString)
-
-
-def from_vault(value: object) -> bool:
-    """Whether ``value`` came out of a file that is encrypted as a whole."""
-    return bool(SourceWasEncrypted.is_tagged_on(value))
-
-
-def decrypt(loader: DataLoader, value: object) -> str | None:
-    """The text of a vaulted string; None without any password.
-
-    Raises:
-        InvalidSiteError: no password that was given opens it.
-    """
-    vault: VaultLib = loader._vault
-    if not vault.secrets:
-        return None
-    try:
-        return str(vault.decrypt(VaultHelper.get_ciphertext(value, with_tags=True)), "utf-8")
-    except (AnsibleError, UnicodeDecodeError) as error:
-        raise InvalidSiteError("no vault password that was given opens it") from error
 
 
 def templar(loader: DataLoader, variables: Mapping[str, Any]) -> Templar:
@@ -155,11 +110,11 @@ def read(
     with screen.watching(), _translated(sources[0]):
         loader = _Loader()
         loader.set_basedir(str(content.root() / "playbooks"))
-        loader.set_vault_secrets(_secrets(loader, vault))
+        loader.set_vault_secrets(secrets_of(loader, vault))
         inventory = InventoryManager(loader, sources=list(sources))
         screen.raise_failures(sources)
         variables = VariableManager(loader, inventory)
-        extra = _extra_vars(loader, extra_vars)
+        extra = extra_vars_of(loader, extra_vars)
         targets = _targets(inventory, limit)
         hosts = tuple(
             _host(host, inventory, variables, loader, extra)
@@ -185,12 +140,16 @@ class _Loader(DataLoader):  # type: ignore[misc]  # Ansible is untyped
     def __init__(self) -> None:
         super().__init__()
         self.trace: list[tuple[str, Mapping[str, Any]]] = []
+        #: Files that are encrypted as a whole and were opened: all in them is secret.
+        self.encrypted: set[str] = set()
 
     def load_from_file(self, file_name: str, *args: Any, **kwargs: Any) -> Any:
         path = Path(self.path_dwim(file_name))
         if not self._vault.secrets and _holds_variables(path) and _is_locked(path):
             return {f"{_LOCKED}{path}": str(path)}
         data = super().load_from_file(file_name, *args, **kwargs)
+        if from_encrypted_file(data):
+            self.encrypted.add(str(path))
         if isinstance(data, Mapping):
             self.trace.append((str(path), data))
         return data
@@ -233,46 +192,25 @@ class _Screen:
         if not text.startswith(("Unable to parse", "No inventory was parsed")):
             self.notices.append(Notice(text, origin_of(obj) or Origin("")))
 
-    def _failure(self, _msg: object, exception: BaseException, **_kwargs: Any) -> None:
+    def _failure(self, msg: object, exception: BaseException, **_kwargs: Any) -> None:
+        del msg  # it only says that something failed
         self._failures.append(exception)
 
     def raise_failures(self, sources: Sequence[str]) -> None:
         """Ansible would leave a file that does not parse out; a site must be whole."""
         by_file: dict[str, list[tuple[Origin, BaseException]]] = {}
         for failure in self._failures:
-            origin = _failed_at(failure)
+            origin = failed_at(failure)
             by_file.setdefault(origin.path, []).append((origin, failure))
         for path, found in by_file.items():
             # Each parser that tried has failed; the one that got furthest knows the line.
             origin, failure = max(found, key=lambda item: item[0].line or 0)
             if path in sources or Path(path).suffix in _INVENTORY_SUFFIXES:
                 raise InvalidSiteError(
-                    f"{origin}: this is no Ansible inventory: {_reason(failure)}",
+                    f"{origin}: this is no Ansible inventory: {reason(failure)}",
                     next_step="Correct the file. If it is none, move it out of the inventory.",
                 ) from failure
             self.notices.append(Notice("not read: it is no Ansible inventory", Origin(path)))
-
-
-def _failed_at(error: BaseException) -> Origin:
-    """The most exact place that ``error`` or one of its causes names."""
-    best = Origin("")
-    cause: BaseException | None = error
-    while cause is not None:
-        origin = origin_of(getattr(cause, "obj", None))
-        if isinstance(getattr(cause, "obj", None), OriginTag):
-            tag = cause.obj  # type: ignore[attr-defined]
-            origin = Origin(str(tag.path or tag.description), tag.line_num, tag.col_num)
-        if origin is not None and (not best.path or (origin.line and not best.line)):
-            best = origin
-        cause = cause.__cause__ or cause.__context__
-    if best.path.startswith("<inventory plugin") and "source '" in best.path:
-        best = Origin(best.path.split("source '", 1)[1].rsplit("'", 1)[0], best.line, best.column)
-    return best
-
-
-def _reason(error: BaseException) -> str:
-    text = str(getattr(error, "message", "") or error) or type(error).__name__
-    return " ".join(text.split())
 
 
 @contextlib.contextmanager
@@ -283,64 +221,11 @@ def _translated(source: str) -> Iterator[None]:
     except (InvalidSiteError, UsageError):
         raise
     except Exception as error:  # Ansible's parsers raise all kinds on malformed input
-        origin = _failed_at(error)
+        origin = failed_at(error)
         raise InvalidSiteError(
-            f"{origin if origin.path else source}: {_reason(error)}",
+            f"{origin if origin.path else source}: {reason(error)}",
             next_step="Correct it; `ansible-inventory --list -i SITE` shows what Ansible reads.",
         ) from error
-
-
-def _secrets(loader: DataLoader, vault: Vault) -> list[tuple[str, VaultSecret]]:
-    """Every vault password by its label, in the order in which Ansible tries them."""
-    default = str(ansible_settings.DEFAULT_VAULT_IDENTITY)
-    configured = [str(item) for item in ansible_settings.DEFAULT_VAULT_IDENTITY_LIST or ()]
-    files = [*vault.password_files]
-    if ansible_settings.DEFAULT_VAULT_PASSWORD_FILE:
-        files.append(str(ansible_settings.DEFAULT_VAULT_PASSWORD_FILE))
-    secrets = [(label, VaultSecret(text.encode())) for label, text in vault.passwords]
-    for item in (*configured, *vault.ids, *files):
-        label, at, source = item.rpartition("@") if item not in files else ("", "", item)
-        if at and source.startswith("prompt"):
-            continue
-        try:
-            secret = get_file_vault_secret(source, vault_id=label or None, loader=loader)
-            secret.load()
-        except Exception as error:
-            raise UsageError(
-                f"The vault password from {source} cannot be read: {_reason(error)}",
-                next_step="Name a file that holds the password, or a program that prints it.",
-            ) from error
-        secrets.append((label or default, secret))
-    return secrets
-
-
-def _extra_vars(
-    loader: DataLoader, extra_vars: Sequence[str | Mapping[str, Any]]
-) -> Mapping[str, Any]:
-    """What ``--extra-vars`` says, in the three forms that Ansible knows, or as a mapping."""
-    origin = OriginTag(description="--extra-vars")
-    merged: dict[str, Any] = {}
-    for given in extra_vars:
-        if isinstance(given, Mapping):
-            merged |= given
-            continue
-        if not given.strip():
-            continue
-        tagged = trust_as_template(origin.tag(given))
-        if given.startswith("@"):
-            path = Path(given[1:]).expanduser().absolute()
-            data = loader.load_from_file(str(path), trusted_as_template=True)
-        elif given[0] in "[{":
-            data = loader.load(tagged)
-        else:
-            data = parse_kv(tagged)
-        if not isinstance(data, Mapping):
-            raise UsageError(
-                f"--extra-vars {given.split('=', 1)[0]!r} is no set of variables.",
-                next_step="Write NAME=VALUE, a YAML or JSON mapping, or @FILE.",
-            )
-        merged |= data
-    return merged
 
 
 def _targets(inventory: InventoryManager, limit: str | None) -> tuple[str, ...]:
@@ -355,7 +240,7 @@ def _targets(inventory: InventoryManager, limit: str | None) -> tuple[str, ...]:
         inventory.subset(limit)
         chosen = tuple(str(host.name) for host in inventory.get_hosts("all"))
     except Exception as error:
-        raise UsageError(f"--limit {limit!r} cannot be used: {_reason(error)}") from error
+        raise UsageError(f"--limit {limit!r} cannot be used: {reason(error)}") from error
     if not chosen:
         known = ", ".join(sorted(map(str, inventory.hosts))[:10])
         raise UsageError(
@@ -388,9 +273,15 @@ def _host(
     }
     groups = tuple(str(group.name) for group in host.get_groups())
     return RawHost(
-        str(host.name), groups, {str(k): v for k, v in values.items()}, magic, inline, origins,
-        locked,
-    )  # fmt: skip
+        name=str(host.name),
+        groups=groups,
+        values={str(name): value for name, value in values.items()},
+        magic=magic,
+        origin=inline,
+        origins=origins,
+        locked_files=locked,
+        encrypted_files=frozenset(loader.encrypted),
+    )
 
 
 def _origin_of_variable(
@@ -412,7 +303,7 @@ def _origin_of_variable(
         return Origin("--extra-vars")
     of_host = [data for path, data in trace if "host_vars" in Path(path).parts]
     of_groups = [data for path, data in trace if "host_vars" not in Path(path).parts]
-    inline = [group.vars for group in host.get_groups()]
+    inline = [group.vars for group in sort_groups(host.get_groups())]
     for mapping in (*reversed(of_host), host.vars, *reversed(of_groups), *reversed(inline)):
         for key in mapping:
             if key == name and (origin := origin_of(key)) is not None:

@@ -23,7 +23,7 @@ _INCLUDES = tuple(
 
 def of_groups() -> Mapping[str, tuple[str, ...]]:
     """Roles by group, in the order in which they run."""
-    return _of_groups(content.root() / "playbooks")
+    return _of_groups(tuple(content.playbook(name) for name in KINDS.values()))
 
 
 def of_host(host: Host) -> tuple[str, ...]:
@@ -34,10 +34,9 @@ def of_host(host: Host) -> tuple[str, ...]:
 
 
 @cache
-def _of_groups(playbooks: Path) -> Mapping[str, tuple[str, ...]]:
+def _of_groups(playbooks: tuple[Path, ...]) -> Mapping[str, tuple[str, ...]]:
     roles: dict[str, dict[str, None]] = {}
-    for name in KINDS.values():
-        path = playbooks / f"{name}.yml"
+    for path in playbooks:
         for play in yaml.safe_load(path.read_text(encoding="utf-8")):
             for group in _groups(str(play.get("hosts", ""))):
                 roles.setdefault(group, {}).update(dict.fromkeys(_roles(play)))

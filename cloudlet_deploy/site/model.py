@@ -28,7 +28,8 @@ class Why(Enum):
 
     DEFERRED = "deferred"  #: a template that needs facts, lookups or other variables of a run
     VAULTED = "vaulted"  #: encrypted, and its password was not given
-    BROKEN = "broken"  #: a template that does not parse, or a password that does not fit
+    BROKEN = "broken"  #: a template that does not parse
+    WRONG_PASSWORD = "wrong password"  #: encrypted, and no password that was given opens it
 
 
 @dataclass(frozen=True)

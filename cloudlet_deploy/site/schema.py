@@ -20,6 +20,8 @@ from cloudlet_deploy.errors import RunFailedError
 
 _RANGE = re.compile(r"^Range: (?P<low>-?\d[\d_]*)(?: to (?P<high>-?\d[\d_]*)| or more)\.?$")
 
+_MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
+
 
 @dataclass(frozen=True)
 class Option:
@@ -56,6 +58,11 @@ class RoleSpec:
     short_description: str
     description: tuple[str, ...]
     options: Mapping[str, Option]
+
+
+def plain(text: str) -> str:
+    """A description without Ansible's markup: ``C(x)``, ``F(x)``, ``O(x)``, ``V(x)``."""
+    return _MARKUP.sub(r"\1", text)
 
 
 def role_specs() -> Mapping[str, RoleSpec]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cloudlet_deploy.site.schema import Option
@@ -40,7 +39,5 @@ def coerced(option: Option, found: object) -> tuple[object, str | None]:
 
 
 def _validated(validator: Any, found: object) -> tuple[object, bool]:
-    # The validator converts in place, so it gets a copy of the outermost container.
-    copy = dict(found) if isinstance(found, Mapping) else found
-    result = validator.validate({"it": copy})
-    return result.validated_parameters.get("it"), not result.errors
+    result = validator.validate({"it": found})
+    return result.validated_parameters.get("it"), not result.error_messages

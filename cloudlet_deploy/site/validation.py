@@ -140,18 +140,25 @@ def _values(subject: Subject) -> Iterator[Fault]:
             if value is not None:
                 yield from _Walk(host, value).faults(option, value.value, ())
             elif option.required and not host.locked_files:
-                yield _missing(host, option)
+                yield _missing(subject.site, host, option)
 
 
-def _missing(host: Host, option: Option) -> Fault:
-    what = f": {option.description[0]}" if option.description else ""
+def _missing(site: Site, host: Host, option: Option) -> Fault:
+    what = f": {schema.plain(option.description[0])}" if option.description else ""
     return _fault(
-        f"required by {option.role}, but not set for {host.name}",
+        f"required by {option.role}, but not set",
         f"Set {option.name} ({option.kind}){what}",
-        host.origin,
+        Origin(site.path),
         host=host,
         variable=option.name,
     )
+
+
+#: What to do about values that are wrong although they are unknown.
+_REMEDIES = {
+    Why.BROKEN: "Correct the template.",
+    Why.WRONG_PASSWORD: "Give the right one with --vault-password-file or --vault-id.",
+}
 
 
 @dataclass(frozen=True)
@@ -163,8 +170,8 @@ class _Walk:
 
     def faults(self, option: Option, found: object, place: Place) -> Iterator[Fault]:
         if isinstance(found, Unknown):
-            if found.why is Why.BROKEN:
-                yield self._fault(place, option, found.detail, "Correct it, or give its password.")
+            if found.why in _REMEDIES:
+                yield self._fault(place, option, found.detail, _REMEDIES[found.why])
             return
         if found is None and not option.required:
             return  # for Ansible a null is an optional variable that is not set
@@ -224,7 +231,7 @@ class _Walk:
 
 def _say(option: Option) -> str:
     """What the spec says of ``option``, as a next step."""
-    what = f" {option.description[0]}" if option.description else ""
+    what = f" {schema.plain(option.description[0])}" if option.description else ""
     return f"{option.name} is {_article(option.kind)}.{what}"
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from cloudlet_deploy.errors import InvalidSiteError
-from cloudlet_deploy.site import ansible_inventory as ansible
+from cloudlet_deploy.site import ansible_tags as tags
+from cloudlet_deploy.site.ansible_inventory import RawHost, templar
 from cloudlet_deploy.site.model import Host, Origin, Place, Unknown, Value, Why
 
 #: Names in templates that only a run can tell.
@@ -34,7 +35,7 @@ _RUN_ONLY = frozenset(
 _SYNTAX = Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
 
 
-def host_of(raw: ansible.RawHost, loader: Any) -> Host:
+def host_of(raw: RawHost, loader: Any) -> Host:
     """The host with every value evaluated as far as possible."""
     resolver = _Resolver(raw, loader)
     values = {name: resolver.value(name) for name in raw.values}
@@ -44,7 +45,7 @@ def host_of(raw: ansible.RawHost, loader: Any) -> Host:
 class _Resolver:
     """Evaluates the variables of one host, each once."""
 
-    def __init__(self, raw: ansible.RawHost, loader: Any) -> None:
+    def __init__(self, raw: RawHost, loader: Any) -> None:
         self._raw = raw
         self._loader = loader
         self._plain: dict[str, Any] = {}
@@ -66,7 +67,7 @@ class _Resolver:
     def _walk(self, node: Any, *, evaluate: bool) -> Any:
         if isinstance(node, Mapping):
             return {_plain(k): self._walk(v, evaluate=evaluate) for k, v in node.items()}
-        if ansible.is_encrypted(node):
+        if tags.is_encrypted(node):
             return self._decrypted(node)
         if isinstance(node, str):
             return self._evaluated(node) if evaluate and _is_template(node) else _plain(node)
@@ -76,9 +77,9 @@ class _Resolver:
 
     def _decrypted(self, node: Any) -> str | Unknown:
         try:
-            text = ansible.decrypt(self._loader, node)
+            text = tags.decrypt(self._loader, node)
         except InvalidSiteError as error:
-            return Unknown(Why.BROKEN, error.message)
+            return Unknown(Why.WRONG_PASSWORD, error.message)
         return Unknown(Why.VAULTED) if text is None else text
 
     def _evaluated(self, template: str) -> Any:
@@ -91,7 +92,7 @@ class _Resolver:
                 return problem
         variables = {**self._raw.magic, **self._plain}
         try:
-            result = ansible.templar(self._loader, variables).template(template)
+            result = templar(self._loader, variables).template(template)
         except Exception as error:  # filters raise what they like; only a run can tell
             return Unknown(Why.DEFERRED, str(error))
         return self._walk(result, evaluate=False)
@@ -118,12 +119,15 @@ class _Resolver:
     def _is_secret(self, name: str) -> bool:
         if name not in self._secrets:
             self._secrets[name] = False  # ends the recursion of variables that name each other
+            origin = self._raw.origins.get(name)
             leaves = _leaves(self._raw.values.get(name))
-            self._secrets[name] = any(self._leaf_is_secret(leaf) for leaf in leaves)
+            self._secrets[name] = (
+                origin is not None and origin.path in self._raw.encrypted_files
+            ) or any(self._leaf_is_secret(leaf) for leaf in leaves)
         return self._secrets[name]
 
     def _leaf_is_secret(self, leaf: Any) -> bool:
-        if ansible.is_encrypted(leaf) or ansible.from_vault(leaf):
+        if tags.is_encrypted(leaf):
             return True
         if not isinstance(leaf, str) or not _is_template(leaf):
             return False
@@ -176,7 +180,7 @@ def _origins(node: Any, place: Place = ()) -> Iterator[tuple[Place, Origin]]:
     else:
         return
     for step, key, child in children:
-        origin = ansible.origin_of(child) or ansible.origin_of(key)
+        origin = tags.origin_of(child) or tags.origin_of(key)
         if origin is not None:
             yield (*place, step), origin
         yield from _origins(child, (*place, step))

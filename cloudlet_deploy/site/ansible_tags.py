@@ -1,0 +1,79 @@
+"""Ansible's tags on values: where one was written, and whether it is secret.
+
+This interface is internal to ansible-core. What this project uses of it, for 2.19 to 2.21,
+is wrapped here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from ansible._internal._datatag._tags import Origin as OriginTag
+from ansible._internal._datatag._tags import SourceWasEncrypted
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import EncryptedString, VaultHelper, VaultLib
+from ansible.template import trust_as_template
+
+from cloudlet_deploy.errors import InvalidSiteError
+from cloudlet_deploy.site.model import Origin
+
+
+def from_command_line(text: str, option: str) -> str:
+    """``text`` tagged as typed by the user in ``option``: its templates are trusted."""
+    tagged: str = trust_as_template(OriginTag(description=option).tag(text))
+    return tagged
+
+
+def origin_of(value: object) -> Origin | None:
+    """Where ``value`` was written, if Ansible knows it. Booleans and nulls carry no tags."""
+    tag = OriginTag.get_tag(value)
+    if tag is None:
+        return None
+    return Origin(str(tag.path or tag.description), tag.line_num, tag.col_num)
+
+
+def is_encrypted(value: object) -> bool:
+    """Whether ``value`` is one vaulted string."""
+    return isinstance(value, EncryptedString)
+
+
+def from_encrypted_file(data: object) -> bool:
+    """Whether ``data`` is what a file that is encrypted as a whole holds."""
+    return bool(SourceWasEncrypted.is_tagged_on(data))
+
+
+def decrypt(loader: DataLoader, value: object) -> str | None:
+    """The text of a vaulted string; None without any password.
+
+    Raises:
+        InvalidSiteError: no password that was given opens it.
+    """
+    vault: VaultLib = loader._vault
+    if not vault.secrets:
+        return None
+    try:
+        return str(vault.decrypt(VaultHelper.get_ciphertext(value, with_tags=True)), "utf-8")
+    except (AnsibleError, UnicodeDecodeError) as error:
+        raise InvalidSiteError("no vault password that was given opens it") from error
+
+
+def failed_at(error: BaseException) -> Origin:
+    """The most exact place that ``error`` or one of its causes names."""
+    best = Origin("")
+    cause: BaseException | None = error
+    while cause is not None:
+        origin = origin_of(getattr(cause, "obj", None))
+        if isinstance(getattr(cause, "obj", None), OriginTag):
+            tag = cause.obj  # type: ignore[attr-defined]
+            origin = Origin(str(tag.path or tag.description), tag.line_num, tag.col_num)
+        if origin is not None and (not best.path or (origin.line and not best.line)):
+            best = origin
+        cause = cause.__cause__ or cause.__context__
+    if best.path.startswith("<inventory plugin") and "source '" in best.path:
+        best = Origin(best.path.split("source '", 1)[1].rsplit("'", 1)[0], best.line, best.column)
+    return best
+
+
+def reason(error: BaseException) -> str:
+    """What ``error`` says, in one line."""
+    text = str(getattr(error, "message", "") or error) or type(error).__name__
+    return " ".join(text.split())

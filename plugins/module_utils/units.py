@@ -146,10 +146,16 @@ class Systemd:
             unit["Result"] or "-",
             unit["ExecMainStatus"] or "-",
         )
-        lines = "\n  ".join(said) or (tail(result) if result else "none")
-        return "%s: it is %s. Its last journal lines:\n  %s\nSee 'journalctl -u %s' on the host." % (
-            headline, state, lines, name,
-        )  # fmt: skip
+        lines = said or [tail(result) if result else "none"]
+        return (
+            "%s: it is %s. Its last journal lines:\n  %s\nMore: 'journalctl -u %s' on the host."
+            % (
+                headline,
+                state,
+                "\n  ".join(lines),
+                name,
+            )
+        )
 
 
 def plan_unit(wanted, unit, restart=False, reload=False):

@@ -36,6 +36,7 @@ class AnsibleOptions:
     #: None leaves the number of hosts at a time to ansible.cfg.
     forks: int | None = None
     ask_become_pass: bool = False
+    become_password_file: Path | None = None
 
 
 _SITE = (
@@ -99,6 +100,14 @@ _CONNECTION = (
         "--ask-become-pass",
         is_flag=True,
         help="Ask for the password that sudo wants on the hosts.",
+    ),
+    click.option(
+        "--become-password-file",
+        "--become-pass-file",
+        "become_password_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File (or program) that gives the password that sudo wants.",
     ),
 )
 

@@ -142,19 +142,25 @@ def _arguments(plan: RunPlan, secrets: Secrets, directory: Path) -> Iterator[str
         yield "--check"
     if plan.diff:
         yield "--diff"
+    if plan.verbosity:
+        yield "-" + "v" * plan.verbosity
+    yield from _login(plan, secrets, directory)
+    yield from _vault(plan, secrets, directory)
+    for number, text in enumerate(plan.extra_vars):
+        yield from ("--extra-vars", _extra_vars(text, directory / f"vars{number}.yml"))
+
+
+def _login(plan: RunPlan, secrets: Secrets, directory: Path) -> Iterator[str]:
     if plan.user:
         yield from ("--user", plan.user)
     if plan.private_key:
         yield from ("--private-key", str(plan.private_key))
     if plan.forks:
         yield from ("--forks", str(plan.forks))
-    if plan.verbosity:
-        yield "-" + "v" * plan.verbosity
-    yield from _vault(plan, secrets, directory)
     if secrets.become is not None:
         yield from ("--become-password-file", _write(directory / "become", secrets.become))
-    for number, text in enumerate(plan.extra_vars):
-        yield from ("--extra-vars", _extra_vars(text, directory / f"vars{number}.yml"))
+    elif plan.become_password_file:
+        yield from ("--become-password-file", str(plan.become_password_file))
 
 
 def _vault(plan: RunPlan, secrets: Secrets, directory: Path) -> Iterator[str]:

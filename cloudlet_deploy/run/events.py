@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -119,6 +119,22 @@ def translate(raw: Mapping[str, Any]) -> Event | None:
     if kind == "playbook_on_stats":
         return Totals(frozenset(data.get("failures") or ()), frozenset(data.get("dark") or ()))
     return None
+
+
+def redacted(event: Event, redact: Callable[[str], str]) -> Event:
+    """The same event with ``redact`` applied to all text that came from a host."""
+    if isinstance(event, Notice):
+        return replace(event, message=redact(event.message))
+    if not isinstance(event, TaskEnded):
+        return event
+    return replace(
+        event,
+        message=redact(event.message),
+        changes=tuple(
+            Change(c.kind, redact(c.name), c.action, redact(c.detail)) for c in event.changes
+        ),
+        diffs=tuple(Diff(redact(d.path), redact(d.text)) for d in event.diffs),
+    )
 
 
 def _component(data: Mapping[str, Any]) -> str:

@@ -25,11 +25,11 @@ from cloudlet_deploy import content
 from cloudlet_deploy.errors import CloudletError, RunFailedError
 from cloudlet_deploy.run import tether
 from cloudlet_deploy.run.command import environment, playbook_command
-from cloudlet_deploy.run.events import Event, translate
+from cloudlet_deploy.run.events import Event, redacted, translate
 from cloudlet_deploy.run.outcome import Collector, RunOutcome
 from cloudlet_deploy.run.plan import RunPlan
 from cloudlet_deploy.run.reasons import no_start
-from cloudlet_deploy.run.secrets import Secrets
+from cloudlet_deploy.run.secrets import Redactor, Secrets
 
 Observer = Callable[[Event], None]
 
@@ -40,10 +40,16 @@ _TICK = 0.1
 _ENDING = 5.0
 
 
-def launch(plan: RunPlan, secrets: Secrets, observe: Observer = lambda event: None) -> RunOutcome:
+def launch(
+    plan: RunPlan,
+    secrets: Secrets,
+    observe: Observer = lambda event: None,
+    redact: Redactor | None = None,
+) -> RunOutcome:
     """Run ``plan`` to its end and return what it came to.
 
-    ``observe`` gets every event in the calling thread. A signal (Ctrl-C, TERM, HUP) stops
+    ``observe`` gets every event in the calling thread, after ``redact`` has masked what it
+    knows (by default the passwords in ``secrets``). A signal (Ctrl-C, TERM, HUP) stops
     Ansible; the outcome then says ``interrupted``. Raises RunFailedError if Ansible could
     not start or says nothing for ``plan.silence`` seconds, UsageError or InvalidSiteError if
     what it complained of is an option or the inventory.
@@ -52,7 +58,7 @@ def launch(plan: RunPlan, secrets: Secrets, observe: Observer = lambda event: No
     collector = Collector()
     scratch = Path(tempfile.mkdtemp(prefix="cloudlet-deploy-"))
     try:
-        process = _Process(plan, secrets, scratch)
+        process = _Process(plan, secrets, scratch, redact or Redactor(secrets.values()))
         interrupted = process.follow(collector, observe)
         outcome = collector.outcome(interrupted=interrupted, seconds=time.monotonic() - started)
         if not outcome.complete and not interrupted:
@@ -80,12 +86,12 @@ def _broken_off(process: _Process, collector: Collector) -> CloudletError:
 class _Process:
     """One ansible-playbook under its tether, its events in a queue."""
 
-    def __init__(self, plan: RunPlan, secrets: Secrets, scratch: Path) -> None:
+    def __init__(self, plan: RunPlan, secrets: Secrets, scratch: Path, redact: Redactor) -> None:
         self.silence = plan.silence
         self.gave_up = False
         self.problem: BaseException | None = None
         self.exit_status: int | None = None
-        self._plan = plan
+        self._redact = redact
         self._scratch = scratch
         self._secret_files = scratch / "secrets"
         self._queue: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
@@ -149,6 +155,7 @@ class _Process:
                     if raw.get("event") == "playbook_on_start":
                         shutil.rmtree(self._secret_files, ignore_errors=True)
                     if (event := translate(raw)) is not None:
+                        event = redacted(event, self._redact)
                         collector.add(event)
                         observe(event)
             finally:
@@ -194,7 +201,7 @@ class _Process:
         """What Ansible printed outside its events."""
         with contextlib.suppress(OSError):
             path = Path(self._runner.config.artifact_dir) / "stdout"
-            return path.read_text(encoding="utf-8", errors="replace")
+            return self._redact(path.read_text(encoding="utf-8", errors="replace"))
         return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudlet_deploy.errors import ExitCode, strongest
 from cloudlet_deploy.run.events import Change, Diff, Event, Notice, Status, TaskEnded, Totals
@@ -67,6 +67,17 @@ class RunOutcome:
             part
             for part in self.components
             if part.host in wanted and (part.changes or part.status is Status.CHANGED)
+        )
+
+    def including(self, plan: RunOutcome) -> RunOutcome:
+        """This outcome, and of ``plan`` the hosts that stopped there."""
+        return replace(
+            self,
+            components=(
+                *(part for part in plan.components if part.host in plan.stopped),
+                *self.components,
+            ),
+            failures=(*plan.failures, *self.failures),
         )
 
     @property
@@ -146,8 +157,7 @@ class Collector:
                 Failure(host, component, ended.task, ended.status, ended.message)
                 for (host, component), part in self._parts.items()
                 for ended in part.ended
-                if ended.status is Status.UNREACHABLE
-                or (ended.status is Status.FAILED and self._failed(host))
+                if ended.status.bad and self._failed(host)
             ),
             notices=tuple(self._notices),
             complete=self._totals is not None,
@@ -160,4 +170,4 @@ class Collector:
 
         Only the totals tell; before them every failure counts.
         """
-        return self._totals is None or host in self._totals.failed
+        return self._totals is None or host in self._totals.failed | self._totals.unreachable

@@ -32,6 +32,7 @@ class RunPlan:
     private_key: Path | None = None
     forks: int | None = None
     verbosity: int = 0
+    become_password_file: Path | None = None
     vault_password_files: tuple[Path, ...] = ()
     vault_ids: tuple[str, ...] = ()
     #: Added to the allowlisted environment.

@@ -1,0 +1,188 @@
+"""What ``plan`` and ``apply`` share: the way from options to one recorded run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudlet_deploy import content, site
+from cloudlet_deploy.cli import view
+from cloudlet_deploy.cli._site import vault_of
+from cloudlet_deploy.cli.options import AnsibleOptions
+from cloudlet_deploy.errors import InterruptedRunError, InvalidSiteError, UsageError
+from cloudlet_deploy.run.launch import launch
+from cloudlet_deploy.run.outcome import Collector, RunOutcome
+from cloudlet_deploy.run.plan import RunPlan
+from cloudlet_deploy.run.record import Journal
+from cloudlet_deploy.run.secrets import MASK, Redactor, Secrets
+from cloudlet_deploy.site import components as site_components
+from cloudlet_deploy.site import validation
+
+if TYPE_CHECKING:
+    from cloudlet_deploy.run.events import Event
+    from cloudlet_deploy.site import Site
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A valid site and the run that is to be made of it."""
+
+    site: Site
+    plan: RunPlan
+    secrets: Secrets
+    redact: Redactor
+    #: The options for the record, without values that may be secret.
+    options: Mapping[str, Any]
+
+    def journal(self, command: str) -> Journal:
+        """A record for a run of ``command``."""
+        return Journal(command, self.site.path, self.options, self.redact)
+
+
+def prepare(options: AnsibleOptions, components: tuple[str, ...]) -> Prepared:
+    """Load and validate the site and ask for the passwords that the options want.
+
+    Raises InvalidSiteError with all faults, UsageError for options that fit nothing.
+    """
+    vault = vault_of(options)
+    loaded = site.load(
+        options.inventory, limit=options.limit, extra_vars=options.extra_vars, vault=vault
+    )
+    faults = validation.validate(loaded)
+    _refuse([f for f in faults if f.severity is validation.Severity.ERROR], loaded)
+    for fault in faults:
+        click.echo(f"warning: {_line(fault)}", err=True)
+    playbook = _playbook(loaded)
+    _check_components(loaded, components)
+    secrets = Secrets(become=_become_password(options), vault=vault.passwords)
+    plan = RunPlan(
+        playbook=playbook,
+        inventory=options.inventory,
+        limit=options.limit,
+        components=components,
+        extra_vars=options.extra_vars,
+        user=options.user,
+        private_key=options.private_key,
+        forks=options.forks,
+        verbosity=options.verbosity,
+        become_password_file=options.become_password_file,
+        vault_password_files=options.vault_password_files,
+        vault_ids=tuple(v for v in options.vault_ids if v.rpartition("@")[2] != "prompt"),
+    )
+    redact = Redactor([*secrets.values(), *_vaulted(loaded)])
+    return Prepared(loaded, plan, secrets, redact, _recordable(options, components))
+
+
+def run(prepared: Prepared, plan: RunPlan, journal: Journal) -> RunOutcome:
+    """Run ``plan`` under the eyes of the user and the record.
+
+    Raises InterruptedRunError after a signal, when the record has its last word.
+    """
+    collector = Collector()
+
+    def observe(event: Event) -> None:
+        collector.add(event)
+        progress.show(event)
+        journal.progress(collector.outcome)
+
+    with view.progress(changing=not plan.check) as progress:
+        try:
+            outcome = launch(plan, prepared.secrets, observe, prepared.redact)
+        except BaseException:
+            journal.keep(collector.outcome())
+            raise
+    if outcome.interrupted:
+        journal.keep(outcome)
+        changed = "Nothing was changed." if plan.check else "Run it again: it takes up from there."
+        raise InterruptedRunError("Interrupted; Ansible was stopped.", next_step=changed)
+    return outcome
+
+
+def _refuse(errors: list[validation.Fault], loaded: Site) -> None:
+    if errors:
+        faults = "error" if len(errors) == 1 else "errors"
+        listed = "\n".join(f"  {_line(fault)}" for fault in errors)
+        raise InvalidSiteError(
+            f"{len(errors)} {faults} in {loaded.path}; no host was touched.\n{listed}",
+            next_step="'cloudlet-deploy validate' tells what to do about each.",
+        )
+
+
+def _line(fault: validation.Fault) -> str:
+    parts = (fault.where, ", ".join(fault.hosts) if not fault.variable else "", fault.variable)
+    return ": ".join((*(part for part in parts if part), fault.message))
+
+
+def _playbook(loaded: Site) -> Path:
+    """The playbook for what the site's hosts are."""
+    known = site_components.of_groups()
+    for name in site_components.KINDS.values():
+        if any(set(loaded.hosts[host].groups) & known.keys() for host in loaded.targets):
+            return content.playbook(name)
+    raise InvalidSiteError(
+        f"{loaded.path}: no host that is to be worked on belongs to {', '.join(known)}.",
+        next_step="Put hosts into these groups, or correct --limit.",
+    )
+
+
+def _check_components(loaded: Site, wanted: tuple[str, ...]) -> None:
+    hosts = (loaded.hosts[name] for name in loaded.targets)
+    known = list(dict.fromkeys(role for h in hosts for role in site_components.of_host(h)))
+    for name in wanted:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {close[0]}? " if close else ""
+            raise UsageError(
+                f"No host of {loaded.path} has the component {name}.",
+                next_step=f"{hint}The components are: {', '.join(known)}.",
+            )
+
+
+def _become_password(options: AnsibleOptions) -> str | None:
+    if not options.ask_become_pass:
+        return None
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "There is no terminal to ask for the become password on.",
+            next_step="Name a file that holds it with --become-password-file.",
+        )
+    password: str = click.prompt("BECOME password", hide_input=True, err=True)
+    return password
+
+
+def _vaulted(loaded: Site) -> Iterator[object]:
+    """The opened values of the site's vaults."""
+    for host in loaded.hosts.values():
+        for value in host.values.values():
+            if value.secret:
+                yield value.value
+
+
+#: ``NAME=VALUE`` in extra vars; the value may be quoted.
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(?:'[^']*'|\"[^\"]*\"|\S*)")
+
+
+def _recordable(options: AnsibleOptions, components: tuple[str, ...]) -> dict[str, Any]:
+    """The options as the record keeps them: values of extra vars may be secret."""
+    told = {
+        "inventory": [str(path) for path in options.inventory],
+        "limit": options.limit,
+        "components": list(components),
+        "user": options.user,
+        "private_key": str(options.private_key) if options.private_key else None,
+        "forks": options.forks,
+        "extra_vars": [
+            text
+            if text.startswith("@")
+            else " ".join(f"{name}={MASK}" for name in _ASSIGNMENT.findall(text)) or MASK
+            for text in options.extra_vars
+        ],
+    }
+    return {key: value for key, value in told.items() if value not in (None, [])}

@@ -1,0 +1,94 @@
+"""``apply``: make the hosts as the site says, after showing what that means."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cloudlet_deploy.cli.options import (
+    AnsibleOptions,
+    ansible_options,
+    component_option,
+    output_option,
+    yes_option,
+)
+from cloudlet_deploy.errors import CloudletError, ExitCode, UsageError, strongest
+
+if TYPE_CHECKING:
+    from cloudlet_deploy.cli._flow import Prepared
+    from cloudlet_deploy.run.outcome import RunOutcome
+    from cloudlet_deploy.run.record import Journal
+
+
+@click.command("apply")
+@ansible_options
+@component_option
+@yes_option
+@output_option
+def command(
+    options: AnsibleOptions, components: tuple[str, ...], yes: bool, output: str
+) -> ExitCode:
+    """Make the hosts as the site says.
+
+    Validates the site, shows what would change, asks, changes it and keeps a record. Hosts
+    that cannot be reached do not stop the others.
+    """
+    from cloudlet_deploy.cli import _flow  # noqa: PLC0415 - --help needs none of it
+
+    prepared = _flow.prepare(options, components)
+    with prepared.journal("apply") as journal:
+        try:
+            return _apply(prepared, journal, options, yes=yes, output=output)
+        except CloudletError as error:
+            journal.finish(error.exit_code, error=error.message)
+            raise
+
+
+def _apply(
+    prepared: Prepared, journal: Journal, options: AnsibleOptions, *, yes: bool, output: str
+) -> ExitCode:
+    from cloudlet_deploy.cli import _flow, render, view  # noqa: PLC0415
+
+    predicted = _flow.run(prepared, prepared.plan.predicting(), journal)
+    pending = predicted.changed(predicted.good)
+    if output == "table":
+        view.notices(predicted)
+        view.plan(pending, whole=options.verbosity > 0)
+        view.failures(predicted, options.user, planning=True)
+    made: RunOutcome | None = None
+    if pending:
+        _ask(view.count(pending), yes=yes)
+        journal.phase("change")
+        made = _flow.run(prepared, prepared.plan.only(predicted.good), journal)
+    code = strongest([predicted.exit_code, made.exit_code if made else ExitCode.DONE])
+    # A host that failed in the plan has no other result.
+    journal.finish(code, made.including(predicted) if made else predicted)
+    if output == "json":
+        data: dict[str, Any] = {
+            "site": prepared.site.path,
+            "run": journal.record.run_id,
+            "plan": view.as_data(predicted, options.user),
+            "result": view.as_data(made, options.user) if made else None,
+        }
+        render.document("apply", code, data)
+    elif made:
+        view.summary(made, journal.record.run_id)
+        view.failures(made, options.user)
+    else:
+        click.echo("Nothing to do.")
+    return code
+
+
+def _ask(what: str, *, yes: bool) -> None:
+    """Go on only if the user wants it."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{what}, and there is no terminal to ask on; nothing was changed.",
+            next_step="Look at what 'cloudlet-deploy plan' shows, then repeat this with --yes.",
+        )
+    if not click.confirm(f"{what}. Apply?", default=False, err=True):
+        raise UsageError("Declined; nothing was changed.")

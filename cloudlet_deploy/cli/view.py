@@ -1,0 +1,299 @@
+"""How a run looks: the plan, the progress and the summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import click
+
+from cloudlet_deploy.cli import render
+from cloudlet_deploy.run.events import Diff, Event, Notice, Status, TaskEnded, TaskStarted
+from cloudlet_deploy.run.outcome import ComponentOutcome, RunOutcome
+from cloudlet_deploy.run.reasons import explain
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.text import Text
+
+#: Lines of one diff that are shown unless all are asked for.
+_DIFF_LINES = 40
+
+_STYLES = {
+    Status.CHANGED: "yellow",
+    Status.FAILED: "bold red",
+    Status.UNREACHABLE: "bold red",
+    Status.OK: "green",
+}
+_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+
+#: Tasks outside every role, such as gathering facts.
+_NO_COMPONENT = "(play)"
+
+
+def plan(parts: Iterable[ComponentOutcome], *, whole: bool) -> None:
+    """Show what would change, per host and component, with diffs.
+
+    ``whole`` shows long diffs to their end.
+    """
+    out = render.console()
+    host = ""
+    for part in parts:
+        if part.host != host:
+            host = part.host
+            out.print(_text(host, "bold"), overflow="fold")
+        out.print(_text(f"  {part.component or _NO_COMPONENT}", "bold cyan"), overflow="fold")
+        out.print(_changes(part))
+        for diff in part.diffs:
+            _diff(out, diff, whole=whole)
+    if host:
+        out.print()
+
+
+def count(parts: Iterable[ComponentOutcome]) -> str:
+    """How much would change, in words."""
+    listed = list(parts)
+    changes, hosts = sum(len(p.changes) for p in listed), len({p.host for p in listed})
+    return f"{_number(changes, 'change')} on {_number(hosts, 'host')}"
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _changes(part: ComponentOutcome) -> RenderableType:
+    from rich.padding import Padding  # noqa: PLC0415 - --help needs none of it
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", ratio=3)
+    table.add_column(overflow="fold", ratio=1, min_width=4)
+    for change in part.changes:
+        table.add_row(
+            _text(change.action, "yellow"),
+            _text(change.kind),
+            _text(change.name),
+            _text(change.detail, "dim"),
+        )
+    return Padding(table, (0, 0, 0, 4))
+
+
+def _diff(out: Console, diff: Diff, *, whole: bool) -> None:
+    lines = diff.text.splitlines()
+    shown = lines if whole or len(lines) <= _DIFF_LINES else lines[: _DIFF_LINES - 1]
+    for line in shown:
+        out.print(_text(f"      {line}", _DIFF_STYLES.get(line[:1], "")), overflow="fold")
+    if len(shown) < len(lines):
+        out.print(f"      ... {len(lines) - len(shown)} more lines, shown with -v", style="dim")
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(text.expandtabs(8), style=style)
+
+
+def failures(outcome: RunOutcome, user: str | None, *, planning: bool = False) -> None:
+    """Say of every host that stopped why, and what to do, on standard error."""
+    for failure in outcome.failures:
+        reason = explain(failure, user)
+        render.error(reason.message, reason.next_step)
+    if planning and outcome.failures and outcome.good:
+        click.echo("These hosts are left as they are; the plan is that of the others.", err=True)
+
+
+def notices(outcome: RunOutcome) -> None:
+    """Ansible's own warnings, each once."""
+    for message in dict.fromkeys(notice.message for notice in outcome.notices):
+        click.echo(message, err=True)
+
+
+def summary(outcome: RunOutcome, run_id: str) -> None:
+    """One line per host: how each of its components ended."""
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("host", "component"):
+        table.add_column(title, overflow="fold")
+    for title in ("result", "changes", "time"):
+        table.add_column(title, no_wrap=True)
+    host = ""
+    for part in sorted(outcome.components, key=lambda p: outcome.hosts.index(p.host)):
+        table.add_row(
+            _text("" if part.host == host else part.host, "bold"),
+            _text(part.component or _NO_COMPONENT),
+            _text(part.status, _STYLES.get(part.status, "")),
+            _text(str(len(part.changes) or "")),
+            _text(f"{part.seconds:.1f} s"),
+        )
+        host = part.host
+    out = render.console()
+    out.print(table)
+    counts = Counter(_host_status(outcome, host) for host in outcome.hosts)
+    told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    out.print(_text(f"{told}; {outcome.seconds:.0f} s; record: {run_id}"), overflow="fold")
+
+
+def _host_status(outcome: RunOutcome, host: str) -> Status:
+    """Changed, failed, unreachable or ok."""
+    strongest = max(
+        (part.status for part in outcome.components if part.host == host),
+        key=lambda status: status.rank,
+    )
+    return strongest if strongest.rank >= Status.CHANGED.rank else Status.OK
+
+
+def as_data(outcome: RunOutcome, user: str | None) -> dict[str, Any]:
+    """An outcome in the form of docs/reference/json.md."""
+    return {
+        "complete": outcome.complete,
+        "seconds": outcome.seconds,
+        "warnings": list(dict.fromkeys(notice.message for notice in outcome.notices)),
+        "hosts": [
+            {
+                "host": host,
+                "status": _host_status(outcome, host),
+                "components": [
+                    _component_data(part) for part in outcome.components if part.host == host
+                ],
+                "failures": [
+                    {
+                        "component": failure.component,
+                        "task": failure.task,
+                        "status": failure.status,
+                        "ansible": failure.message,
+                        **vars(explain(failure, user)),
+                    }
+                    for failure in outcome.failures
+                    if failure.host == host
+                ],
+            }
+            for host in outcome.hosts
+        ],
+    }
+
+
+def _component_data(part: ComponentOutcome) -> dict[str, Any]:
+    return {
+        "component": part.component,
+        "status": part.status,
+        "changes": [vars(change) for change in part.changes],
+        "diffs": [vars(diff) for diff in part.diffs],
+        "tasks": dict(part.tasks),
+        "seconds": part.seconds,
+    }
+
+
+class Progress(Protocol):
+    """Shows a run while it goes on; a context."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def show(self, event: Event) -> None:
+        """Take one event."""
+
+
+def progress(*, changing: bool) -> Progress:
+    """On a terminal one live line per host, elsewhere plain lines; on standard error.
+
+    ``changing`` is false for a plan, whose changes are not told twice.
+    """
+    out = render.console(stderr=True)
+    return LiveProgress(out) if out.is_terminal else PlainProgress(changing=changing)
+
+
+class PlainProgress:
+    """A line for each component a host enters, and for each change and failure."""
+
+    def __init__(self, *, changing: bool) -> None:
+        self._changing = changing
+        self._at: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def show(self, event: Event) -> None:
+        """Print what is new."""
+        if isinstance(event, TaskStarted) and self._at.get(event.host) != event.component:
+            self._at[event.host] = event.component
+            doing = "working" if self._changing else "looking"
+            click.echo(f"{event.host}: {event.component or _NO_COMPONENT}: {doing}", err=True)
+        elif isinstance(event, TaskEnded):
+            where = f"{event.host}: {event.component or _NO_COMPONENT}"
+            for change in event.changes if self._changing else ():
+                click.echo(f"{where}: {change.action} {change.kind} {change.name}", err=True)
+            if event.status.bad:
+                click.echo(f"{where}: {event.status}: {event.task}", err=True)
+
+
+class LiveProgress:
+    """One line per host: its component, its task and its changes so far."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._live: Live | None = None
+        self._now: dict[str, TaskStarted] = {}
+        self._ended: dict[str, Status] = {}
+        self._changes: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        from rich.live import Live  # noqa: PLC0415
+
+        self._live = Live(
+            console=self._out,
+            get_renderable=self._table,
+            refresh_per_second=5,
+            transient=True,
+        )
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def show(self, event: Event) -> None:
+        """Remember what is new; the display refreshes itself."""
+        if isinstance(event, TaskStarted):
+            self._now = {**self._now, event.host: event}
+        elif isinstance(event, TaskEnded):
+            self._changes[event.host] += len(event.changes)
+            if event.status.bad:
+                self._ended = {**self._ended, event.host: event.status}
+        elif isinstance(event, Notice):
+            self._out.print(_text(event.message, "dim"), overflow="fold")
+
+    def _table(self) -> RenderableType:
+        """Called from the display's thread: reads only what is replaced as a whole."""
+        from rich.table import Table  # noqa: PLC0415
+
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        for host, now in self._now.items():
+            status = self._ended.get(host)
+            table.add_row(
+                _text(host, "bold"),
+                _text(now.component or _NO_COMPONENT, "cyan"),
+                _text(status or now.task, _STYLES.get(status, "") if status else ""),
+                _text(_number(changes, "change") if (changes := self._changes[host]) else ""),
+            )
+        return table

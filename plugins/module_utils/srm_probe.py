@@ -246,6 +246,11 @@ class Envelope:
             element = None if found is None else self._resolved(found)
         return element
 
+    def children(self, element, *path):
+        """All children of the element that ``path`` leads to."""
+        found = self.child(element, *path)
+        return [self._resolved(e) for e in found] if found is not None else []
+
     def text(self, element, *path):
         """The text there, "" if there is none."""
         found = self.child(element, *path)
@@ -292,9 +297,7 @@ def _version(channel, target):
         return ""
     returned = envelope.child(envelope.reply, "*")
     words = [envelope.text(returned, "versionInfo")]
-    details = envelope.child(returned, "otherInfo")
-    for wrapper in details if details is not None else ():
-        extra = envelope.child(details, _local(wrapper))
+    for extra in envelope.children(returned, "otherInfo"):
         if envelope.text(extra, "key") in ("backend_type", "backend_version"):
             words.append(envelope.text(extra, "value"))
     return " ".join(word for word in words if word)

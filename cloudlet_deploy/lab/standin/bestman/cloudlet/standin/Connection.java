@@ -8,18 +8,17 @@ import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.nio.charset.StandardCharsets;
 import org.globus.gsi.gssapi.net.impl.GSIGssSocket;
-import org.gridforum.jgss.ExtendedGSSContext;
 import org.ietf.jgss.GSSException;
 
 /** One client from handshake to close: GSI, then HTTP/1.1 requests one after the other. */
 final class Connection implements Runnable {
     private final Door door;
     private final Socket socket;
-    private final ExtendedGSSContext context;
+    private final GsiContext context;
     private final Operations operations;
     private final EventLog log;
 
-    Connection(Door door, Socket socket, ExtendedGSSContext context, Operations operations,
+    Connection(Door door, Socket socket, GsiContext context, Operations operations,
             EventLog log) {
         this.door = door;
         this.socket = socket;
@@ -35,7 +34,7 @@ final class Connection implements Runnable {
             door.checkpoint();
             GSIGssSocket gsi = new GSIGssSocket(socket, context);
             String dn = handshake(gsi);
-            log.debug("connected peer=" + peer + " dn=\"" + dn + "\"");
+            log.debug("connected peer=" + peer + " dn=\"" + dn + "\" " + context.summary());
             serve(gsi, dn);
         } catch (SocketTimeoutException e) {
             log.debug("idle or too slow, closed peer=" + peer);

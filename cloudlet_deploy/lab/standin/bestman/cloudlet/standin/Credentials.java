@@ -7,23 +7,17 @@ import java.nio.file.Path;
 import java.security.cert.X509Certificate;
 import java.util.Date;
 import org.globus.gsi.CredentialException;
-import org.globus.gsi.GSIConstants;
 import org.globus.gsi.TrustedCertificates;
 import org.globus.gsi.X509Credential;
-import org.globus.gsi.gssapi.GSSConstants;
 import org.globus.gsi.gssapi.GlobusGSSCredentialImpl;
-import org.gridforum.jgss.ExtendedGSSContext;
-import org.gridforum.jgss.ExtendedGSSManager;
 import org.ietf.jgss.GSSCredential;
 import org.ietf.jgss.GSSException;
-import org.ietf.jgss.GSSManager;
 
 /** The door's certificate and trust anchors, read once at start. */
 // TrustedCertificates is deprecated, but the only way to give jglobus a directory of one's own.
 @SuppressWarnings("deprecation")
 final class Credentials {
-    private final GSSManager manager = ExtendedGSSManager.getInstance();
-    private final GSSCredential credential;
+    private final GlobusGSSCredentialImpl credential;
     private final TrustedCertificates trusted;
     final X509Certificate certificate;
 
@@ -65,13 +59,7 @@ final class Credentials {
     }
 
     /** A context for one connection: GSI mode, encrypted, the client must show a certificate. */
-    ExtendedGSSContext context() throws GSSException {
-        ExtendedGSSContext context = (ExtendedGSSContext) manager.createContext(credential);
-        context.setOption(GSSConstants.GSS_MODE, GSIConstants.MODE_GSI);
-        context.setOption(GSSConstants.REQUIRE_CLIENT_AUTH, Boolean.TRUE);
-        context.setOption(GSSConstants.ACCEPT_NO_CLIENT_CERTS, Boolean.FALSE);
-        context.setOption(GSSConstants.TRUSTED_CERTIFICATES, trusted);
-        context.requestConf(true);
-        return context;
+    GsiContext context() throws GSSException {
+        return new GsiContext(credential, trusted);
     }
 }

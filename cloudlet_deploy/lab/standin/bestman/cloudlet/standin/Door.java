@@ -9,7 +9,6 @@ import java.util.concurrent.LinkedTransferQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.gridforum.jgss.ExtendedGSSContext;
 import org.ietf.jgss.GSSException;
 
 /**
@@ -89,7 +88,7 @@ final class Door {
         }
     }
 
-    private void admit(Socket socket, ExtendedGSSContext context) {
+    private void admit(Socket socket, GsiContext context) {
         int now = clients.incrementAndGet();
         if (settings.hangAbove > 0 && now > settings.hangAbove && !hung) {
             hung = true;

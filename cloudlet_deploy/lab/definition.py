@@ -1,0 +1,117 @@
+"""Which hosts a lab is to have: read from an inventory with Ansible's own classes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloudlet_deploy.errors import CloudletError, InvalidSiteError
+
+#: The kinds of hosts that the lab has images for.
+IMAGES = ("host", "client")
+
+# 64 is what the kernel's host name holds.
+_HOST_NAME = re.compile(
+    r"(?=.{1,64}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+)
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """A directory that several hosts of one lab share, mounted at ``path``."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """One host to make: its inventory name (an FQDN), image and shared directories."""
+
+    name: str
+    image: str
+    volumes: tuple[VolumeSpec, ...]
+
+
+def read(directory: Path, limit: str | None = None) -> tuple[HostSpec, ...]:
+    """The hosts of the inventory in ``directory`` that match Ansible's pattern ``limit``.
+
+    Raises InvalidSiteError for an inventory that Ansible cannot read, for a name that cannot
+    be a host name and for ``lab_*`` variables that make no sense.
+    """
+    specs = tuple(
+        _spec(directory, name, values)
+        for name, values in variables(directory, limit).items()
+        if name != "localhost"
+    )
+    if not specs:
+        which = f" that match {limit!r}" if limit else ""
+        raise InvalidSiteError(
+            f"{directory}: the inventory has no hosts{which}.",
+            next_step="List what Ansible sees: ansible-inventory --graph -i " + str(directory),
+        )
+    return specs
+
+
+def variables(directory: Path, limit: str | None = None) -> dict[str, dict[str, Any]]:
+    """Each host's variables as Ansible merges them, not templated."""
+    if not directory.is_dir():
+        raise InvalidSiteError(
+            f"{directory} is not a directory.",
+            next_step="Name the directory of an inventory, as for -i.",
+        )
+    # Ansible costs half a second to import.
+    from ansible.errors import AnsibleError  # noqa: PLC0415
+    from ansible.inventory.manager import InventoryManager  # noqa: PLC0415
+    from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415
+    from ansible.vars.manager import VariableManager  # noqa: PLC0415
+
+    try:
+        loader = DataLoader()
+        inventory = InventoryManager(loader=loader, sources=[str(directory)])
+        if limit:
+            inventory.subset(limit)
+        manager = VariableManager(loader=loader, inventory=inventory)
+        return {
+            str(host.name): manager.get_vars(host=host, include_hostvars=False)
+            for host in inventory.get_hosts("all")
+        }
+    except AnsibleError as error:
+        raise InvalidSiteError(
+            f"{directory}: Ansible cannot read this inventory: {error}",
+            next_step=f"ansible-inventory --list -i {directory}",
+        ) from error
+
+
+def _spec(directory: Path, name: str, values: dict[str, Any]) -> HostSpec:
+    if not _HOST_NAME.fullmatch(name):
+        raise InvalidSiteError(
+            f"{directory}: {name!r} cannot be the name of a lab host.",
+            next_step="Use a DNS name in lower case, at most 64 characters.",
+        )
+    image = values.get("lab_image", "host")
+    if image not in IMAGES:
+        raise _wrong(directory, name, f"lab_image is {image!r}", f"one of {', '.join(IMAGES)}")
+    volumes = values.get("lab_volumes", [])
+    if not isinstance(volumes, list):
+        raise _wrong(directory, name, "lab_volumes is no list", "a list of {name, path}")
+    return HostSpec(name, str(image), tuple(_volume(directory, name, item) for item in volumes))
+
+
+def _volume(directory: Path, host: str, item: object) -> VolumeSpec:
+    if isinstance(item, dict) and set(item) == {"name", "path"}:
+        name, path = str(item["name"]), str(item["path"])
+        if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) and re.fullmatch(r"(/[\w.-]+)+", path):
+            return VolumeSpec(name, path)
+    raise _wrong(
+        directory,
+        host,
+        f"lab_volumes holds {item!r}",
+        "{name: lower-case letters, digits, hyphens; path: an absolute path}",
+    )
+
+
+def _wrong(directory: Path, host: str, what: str, wanted: str) -> CloudletError:
+    return InvalidSiteError(f"{directory}: {host}: {what}.", next_step=f"It must be {wanted}.")

@@ -1,0 +1,106 @@
+"""One host of a lab: its container, and the files that it is born with."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cloudlet_deploy.errors import RunFailedError
+from cloudlet_deploy.lab.ca import USERS
+from cloudlet_deploy.lab.definition import HostSpec
+from cloudlet_deploy.lab.files import Put, archive
+from cloudlet_deploy.lab.model import (
+    LABEL_ADDRESS,
+    LABEL_HOST,
+    LABEL_LAB,
+    container_name,
+    network_name,
+    volume_name,
+)
+from cloudlet_deploy.lab.podman import Podman
+from cloudlet_deploy.lab.site import LabSite
+from cloudlet_deploy.lab.ssh import ADMIN, public_half
+
+#: Numeric ids of the accounts that the images make, in the order in which they make them.
+_FIRST_ID = 1000
+_IDS = {name: _FIRST_ID + place for place, name in enumerate((ADMIN, *USERS))}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the hosts of one lab."""
+
+    podman: Podman
+    lab: str
+    site: LabSite
+
+    def ensure_volume(self, volume: str) -> None:
+        """Make the volume behind a shared directory unless it is there."""
+        name = volume_name(self.lab, volume)
+        if self.podman.run("volume", "exists", name, check=False).returncode != 0:
+            self.podman.run("volume", "create", f"--label={LABEL_LAB}={self.lab}", name)
+
+    def make(self, spec: HostSpec, address: str, image: str) -> None:
+        """Create the container of ``spec``, put its files into it and start it."""
+        container = container_name(self.lab, spec.name)
+        network = (
+            f"{network_name(self.lab)}:alias={spec.name},ip={address},mac={mac_address(container)}"
+        )
+        created = self.podman.run(
+            "create",
+            f"--name={container}",
+            f"--hostname={spec.name}",
+            "--systemd=always",
+            f"--network={network}",
+            f"--label={LABEL_LAB}={self.lab}",
+            f"--label={LABEL_HOST}={spec.name}",
+            f"--label={LABEL_ADDRESS}={address}",
+            *(f"--volume={volume_name(self.lab, v.name)}:{v.path}" for v in spec.volumes),
+            image,
+            check=False,
+        )
+        if created.returncode != 0:
+            raise RunFailedError(
+                f"{spec.name}: podman cannot create {container}: {created.stderr.strip()}",
+                next_step=f"cloudlet-deploy lab down --name {self.lab}, then up again.",
+            )
+        self.podman.run("cp", "--archive=false", "-", f"{container}:/", stdin=files_of(spec, self.site))
+        self.podman.run("start", container)
+
+
+def mac_address(container: str) -> str:
+    """A fixed address, so that neighbors find a host again that was killed and started."""
+    digest = hashlib.sha256(container.encode()).digest()
+    return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))
+
+
+def files_of(spec: HostSpec, site: LabSite) -> bytes:
+    """A tar archive of what the lab puts into a host: keys and, for a client, certificates."""
+    private = site.keys.host_key(spec.name)
+    home = f"/home/{ADMIN}/.ssh"
+    puts = [
+        Put("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),
+        Put("/etc/ssh/ssh_host_ed25519_key.pub", _line(public_half(private)), 0o644),
+        Put(f"{home}/authorized_keys", _line(public_half(site.keys.identity)), 0o600, _IDS[ADMIN]),
+    ]
+    if spec.image == "client":
+        puts += _client_files(site)
+    return archive(puts)
+
+
+def _client_files(site: LabSite) -> list[Put]:
+    grid = "/etc/grid-security"
+    puts = [Put(grid, None, 0o755), Put(f"{grid}/certificates", None, 0o755)]
+    for path in sorted(site.pki.certificates.iterdir()):
+        puts.append(Put(f"{grid}/certificates/{path.name}", path.read_bytes(), 0o644))
+    for user in USERS:
+        own = site.pki.user(user)
+        # The Globus libraries refuse a key that its group can read.
+        for name, mode in (("usercert.pem", 0o644), ("userkey.pem", 0o400)):
+            content = (own / name).read_bytes()
+            puts.append(Put(f"/home/{user}/.globus/{name}", content, mode, _IDS[user]))
+    return puts
+
+
+def _line(text: str) -> bytes:
+    return f"{text}\n".encode()

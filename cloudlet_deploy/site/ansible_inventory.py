@@ -124,7 +124,7 @@ def read(
             str(name): tuple(str(host.name) for host in group.get_hosts())
             for name, group in inventory.groups.items()
         }
-    return RawInventory(hosts, groups, targets, tuple(screen.notices), loader)
+    return RawInventory(hosts, groups, targets, tuple(dict.fromkeys(screen.notices)), loader)
 
 
 def _forget() -> None:

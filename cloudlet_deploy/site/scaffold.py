@@ -7,6 +7,7 @@ comes from the roles' argument specs.
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -189,7 +190,14 @@ def _comment(option: Option) -> str:
 
 
 def _assignment(name: str, value: object) -> str:
-    return yaml.dump({name: value}, Dumper=_Indented, default_flow_style=False, sort_keys=False)
+    # Not folded: each line can then be commented out or in by itself.
+    return yaml.dump(
+        {name: value},
+        Dumper=_Indented,
+        default_flow_style=False,
+        sort_keys=False,
+        width=sys.maxsize,
+    )
 
 
 def _example(option: Option) -> object:

@@ -21,13 +21,14 @@ def coerced(option: Option, found: object) -> tuple[object, str | None]:
     """``found`` as the role will see it, and what is wrong with it, not with its parts.
 
     Ansible's validator decides, with its conversions: a text "80" is an int, and one "a,b"
-    is a list. The message never holds the value.
+    is a list. One thing it lets pass is refused here: a list or mapping where a text is
+    wanted, which it would write out as Python does. The message never holds the value.
     """
     from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # noqa: PLC0415
 
     spec: dict[str, Any] = {"type": option.type, "required": True}
     value, passed = _validated(ArgumentSpecValidator({"it": spec}), found)
-    if not passed:
+    if not passed or (option.type in ("str", "path") and isinstance(found, list | dict)):
         return found, f"must be {_WORDS.get(option.type, option.type)}"
     # The choices of a list are those of its elements, which are looked at one by one.
     if option.choices and option.type != "list":

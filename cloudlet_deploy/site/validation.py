@@ -173,8 +173,12 @@ class _Walk:
             if found.why in _REMEDIES:
                 yield self._fault(place, option, found.detail, _REMEDIES[found.why])
             return
-        if found is None and not option.required:
-            return  # for Ansible a null is an optional variable that is not set
+        if found is None:
+            # For Ansible a null is an optional variable that is not set; a required text
+            # would become "None".
+            if option.required:
+                yield self._fault(place, option, "must not be empty", _say(option))
+            return
         value, problem = coerced(option, found)
         if problem:
             yield self._fault(place, option, problem, _say(option), found)
@@ -193,7 +197,11 @@ class _Walk:
     def _of_parts(self, option: Option, found: object, place: Place) -> Iterator[Fault]:
         if isinstance(found, list) and option.elements:
             element = replace(
-                option, type=option.elements, elements=None, required=True, default=None
+                option,
+                name=f"each part of {option.name}",
+                type=option.elements,
+                elements=None,
+                required=True,
             )
             for index, item in enumerate(found):
                 yield from self.faults(element, item, (*place, index))
@@ -213,7 +221,7 @@ class _Walk:
             yield self._fault((*place, step), option, "there is no such key", hint)
         for name, inner in option.options.items():
             if inner.required and name not in found:
-                yield self._fault(place, option, f"the key {name} is missing", _say(inner), found)
+                yield self._fault(place, option, f"the key {name} is missing", _say(inner))
 
     def _fault(
         self, place: Place, option: Option, message: str, next_step: str, found: object = None

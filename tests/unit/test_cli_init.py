@@ -1,0 +1,139 @@
+"""``cloudlet-deploy init``: what it writes validates, and it overwrites nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cloudlet_deploy import site
+from cloudlet_deploy.cli import main
+from cloudlet_deploy.site import schema
+from cloudlet_deploy.site.validation import validate
+
+
+def _init(directory: Path, *options: str) -> None:
+    assert main(["init", str(directory), *options]) == 0
+
+
+def test_a_new_site_validates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _init(tmp_path / "new")
+    assert validate(site.load(tmp_path / "new")) == []
+    out = capsys.readouterr().out
+    assert f"cloudlet-deploy validate -i {tmp_path / 'new'}" in out
+    assert f"cloudlet-deploy apply -i {tmp_path / 'new'}" in out
+
+
+def test_every_placeholder_is_named_with_its_line(tmp_path: Path) -> None:
+    output = _json_of(tmp_path / "new")
+    settings = {item["setting"] for item in output["fill_in"]}
+    assert {"door.example.org", "dtn1.example.org", "storage_path"} <= settings
+    for item in output["fill_in"]:
+        lines = (tmp_path / "new" / item["file"]).read_text().splitlines()
+        assert lines[item["line"] - 1].strip().startswith(f"{item['setting']}:")
+        assert item["meaning"]
+
+
+def _json_of(directory: Path, *options: str) -> dict[str, list[dict[str, str | int]]]:
+    command = [sys.executable, "-c", "from cloudlet_deploy.cli import main; main()"]
+    done = subprocess.run(
+        [*command, "init", str(directory), "--output", "json", *options],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    answer: dict[str, list[dict[str, str | int]]] = json.loads(done.stdout)
+    return answer
+
+
+def test_given_hosts_and_files_are_no_placeholders(tmp_path: Path) -> None:
+    options = ["--door", "se.lab", "--transfer", "a.lab", "--transfer", "b.lab"]
+    output = _json_of(tmp_path / "new", *options, "--ca-files", str(tmp_path))
+    loaded = site.load(tmp_path / "new")
+    assert loaded.groups["bestman"] == ("se.lab",)
+    assert loaded.groups["gridftp"] == ("a.lab", "b.lab")
+    assert loaded.hosts["a.lab"].values["grid_trust_ca_files"].value == str(tmp_path)
+    left = {item["setting"] for item in output["fill_in"]}
+    assert not left & {"door.example.org", "dtn1.example.org", "grid_trust_ca_files"}
+
+
+def test_one_host_may_be_both(tmp_path: Path) -> None:
+    _init(tmp_path / "new", "--door", "se.lab", "--transfer", "se.lab")
+    loaded = site.load(tmp_path / "new")
+    assert list(loaded.hosts) == ["se.lab"]
+    assert validate(loaded) == []
+
+
+def test_every_variable_stands_there_with_its_meaning(tmp_path: Path) -> None:
+    _init(tmp_path / "new")
+    text = "\n".join(path.read_text() for path in (tmp_path / "new/group_vars").iterdir())
+    flat = " ".join(text.replace("#", " ").split())
+    for spec in schema.role_specs().values():
+        for name, option in spec.options.items():
+            if name.endswith("_state") or name == "grid_trust_restart_units":
+                continue
+            assert f"{name}:" in text, name
+            assert schema.plain(option.description[0]) in flat, name
+
+
+def test_settings_that_are_commented_out_show_their_default(tmp_path: Path) -> None:
+    _init(tmp_path / "new")
+    path = tmp_path / "new/group_vars/bestman.yml"
+    options = schema.role_specs()["bestman"].options
+    names = "|".join(options)
+    block = rf"^# (?=(?:{names}):)|^#(?=   ? ? ?- )"
+    path.write_text(re.sub(block, "", path.read_text(), flags=re.MULTILINE))
+    shown = yaml.safe_load(path.read_text())
+    assert shown == {name: options[name].default for name in shown}
+    assert len(shown) > len(options) - 2
+    assert validate(site.load(tmp_path / "new")) == []
+
+
+@pytest.mark.parametrize("name", ["file", "full"])
+def test_nothing_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/hosts.yml").write_text("mine")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert main(["init", str(tmp_path / name)]) == 64
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert "not an empty directory" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _init(tmp_path / "empty")
+    assert (tmp_path / "empty/hosts.yml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--kind", "cloudlet"], "not available in this release"),
+        (["--kind", "cloudlet"], "--kind storage-element"),
+        (["--door", "no host"], "'no host' is no host name"),
+        (["--door", "a: {b"], "is no host name"),
+        (["--transfer", "-x."], "is no host name"),
+    ],
+)
+def test_wrong_usage_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main(["init", str(tmp_path / "new"), *options]) == 64
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_directory_that_cannot_be_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["init", str(tmp_path / "file/new")]) == 64
+    assert "cannot be written" in " ".join(capsys.readouterr().err.split())

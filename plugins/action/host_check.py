@@ -51,8 +51,8 @@ class ActionModule(ActionBase):
         return said["stdout"]
 
     def _no_root(self, host, reason):
-        user = self._connection.get_option("remote_user") or "The user"
+        user = self._get_remote_user() or "The user"
         return (
-            "%s may not become root on %s: %s. Give %s sudo rights there, "
+            "%s could not run a command as root on %s: %s. Give %s sudo rights there, "
             "or pass --ask-become-pass." % (user, host, reason.rstrip("."), user)
         )

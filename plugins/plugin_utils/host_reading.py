@@ -13,8 +13,7 @@ SUPPORTED = {
 }
 SUPPORTED_TEXT = "Debian 12 and 13, Ubuntu 24.04, Rocky Linux and AlmaLinux 9 and 10"
 #: What is run on the host, by ``sh``. ``%s`` are the Pythons to try, in order.
-SCRIPT = """
-cat /etc/os-release
+SCRIPT = """cat /etc/os-release
 echo "uid=$(id -u)"
 echo "machine=$(uname -m)"
 echo "init=$(cat /proc/1/comm)"
@@ -25,8 +24,7 @@ for python in %s; do
   echo "python_version=$version"
   break
 done
-true
-"""
+true"""
 #: Oldest Python that Ansible's modules and ours run on.
 OLDEST_PYTHON = (3, 9)
 
@@ -97,7 +95,7 @@ def host_faults(reading, host):
         )
     if reading["service_mgr"] != "systemd":
         faults.append(
-            "Process 1 on %s is %s, not systemd, which runs the services."
+            "Process 1 on %s is %s, not systemd, which is what has to run the services."
             % (host, reading["service_mgr"] or "unknown")
         )
     return faults

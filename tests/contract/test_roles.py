@@ -1,0 +1,265 @@
+"""What holds for every role: its spec is the one declaration, and its templates tell the truth."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from cloudlet_deploy import content
+from cloudlet_deploy.lab.ca import Pki
+
+ROLES = content.roles()
+_ROLE = pytest.mark.parametrize("role", sorted(ROLES))
+
+#: Keys that the server's own source knows, which takes any other without a word.
+RC_KEYS = frozenset(
+    [
+        "securePort",
+        "FactoryID",
+        "protocol",
+        "GridMapFileName",
+        "KeyFileName",
+        "CertFileName",
+        "EventLogLocation",
+        "eventLogLevel",
+        "noEventLog",
+        "noCacheLog",
+        "useBerkeleyDB",
+        "disableSpaceMgt",
+        "supportedProtocolList",
+        "protocolSelectionPolicy",
+        "pluginLib",
+        "localPathListToBlock",
+        "localPathListAllowed",
+        "accessFileSysViaSudo",
+        "noSudoOnLs",
+        "checkSizeWithFS",
+        "showChecksumWhenListingFile",
+        "fsConcurrency",
+        "GUMSProtocol",
+        "GUMSserviceURL",
+        "GUMSCurrHostDN",
+        "MaxMappedIDCached",
+        "LifetimeSecondsMappedIDCached",
+    ]
+)
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text()) if path.is_file() else None
+
+
+def _options(role: str) -> dict[str, dict[str, Any]]:
+    spec = _yaml(ROLES[role] / "meta" / "argument_specs.yml")
+    options: dict[str, dict[str, Any]] = spec["argument_specs"]["main"]["options"]
+    return options
+
+
+def _sources(role: str) -> Iterator[tuple[Path, str]]:
+    """What may use a variable: everything but the declaration and what is made from it."""
+    for folder in ("tasks", "vars", "templates", "meta"):
+        for path in sorted((ROLES[role] / folder).rglob("*")):
+            if path.is_file():
+                yield path, path.read_text()
+
+
+def _words(text: str, prefix: str) -> set[str]:
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return set(re.findall(rf"(?<![\w./-]){prefix}_\w+", code))
+
+
+@_ROLE
+def test_every_option_has_a_type_a_description_and_the_prefix_of_the_role(role: str) -> None:
+    for name, option in _options(role).items():
+        assert name.startswith(role + "_"), name
+        assert option["type"] and option["description"], name
+        assert ("default" in option) != bool(option.get("required")), name
+
+
+@_ROLE
+def test_defaults_are_those_of_the_spec(role: str) -> None:
+    declared = {name: o["default"] for name, o in _options(role).items() if "default" in o}
+    assert (_yaml(ROLES[role] / "defaults" / "main.yml") or {}) == declared
+
+
+@pytest.mark.parametrize("user", sorted(ROLES))
+def test_every_variable_used_is_declared(user: str) -> None:
+    for owner in ROLES:
+        declared = set(_options(owner))
+        for path, text in _sources(user):
+            if owner == "host_check":
+                continue  # the name of its action begins as its variables would
+            assert _words(text, owner) <= declared, path
+    for _name, option in _options(user).items():
+        for owner in ROLES:
+            assert _words(str(option.get("default", "")), owner) <= set(_options(owner))
+
+
+@_ROLE
+def test_every_declared_option_is_used(role: str) -> None:
+    used = set().union(*(_words(text, role) for _path, text in _sources(role)), set())
+    used |= _words(str([option.get("default") for option in _options(role).values()]), role)
+    assert set(_options(role)) <= used
+
+
+@_ROLE
+def test_every_internal_variable_is_defined(role: str) -> None:
+    defined = set(_yaml(ROLES[role] / "vars" / "main.yml") or {})
+    for dependency in (_yaml(ROLES[role] / "meta" / "main.yml") or {}).get("dependencies", []):
+        name = dependency["role"].rpartition(".")[2]
+        defined |= set(_yaml(ROLES[name] / "vars" / "main.yml"))
+    used: set[str] = set()
+    for _path, text in _sources(role):
+        used |= set(re.findall(r"(?<!\w)__[a-z]\w+", text))
+        defined |= set(re.findall(r"register: (__\w+)", text))
+    assert used <= defined
+    assert {name for name in defined if name.startswith(f"__{role}_")} <= used
+
+
+@_ROLE
+def test_readme_names_every_option(role: str) -> None:
+    readme = (ROLES[role] / "README.md").read_text()
+    assert [name for name in _options(role) if name not in readme] == []
+
+
+@_ROLE
+def test_no_injected_facts(role: str) -> None:
+    magic = {"ansible_facts", "ansible_check_mode"}
+    for path, text in _sources(role):
+        assert set(re.findall(r"(?<![\w.])ansible_\w+", text)) <= magic, path
+
+
+@_ROLE
+def test_a_role_that_changes_something_can_undo_it(role: str) -> None:
+    if f"{role}_state" not in _options(role):
+        assert role == "host_check"
+        return
+    modules = {
+        state: [
+            (key, value.get("component") or value.get("name"))
+            for task in _yaml(ROLES[role] / "tasks" / f"{state}.yml")
+            for key, value in task.items()
+            if key.startswith("cloudlet.deploy.") and key.endswith("_set")
+        ]
+        for state in ("present", "absent")
+    }
+    assert modules["absent"] == modules["present"][::-1]
+
+
+# ---- what the templates of the door say ---------------------------------------------------
+
+Render = Callable[..., str]
+
+
+@pytest.fixture
+def render(run_tasks: Any, tmp_path: Path) -> Render:
+    """Renders one template of a role with its defaults, and the settings that are given."""
+    pki = Pki(tmp_path / "pki")
+    pki.ensure(("localhost",))
+    names = ("grid_trust", "storage", "java", "gridftp", "bestman")
+    files = [
+        str(ROLES[name] / kind / "main.yml") for name in names for kind in ("defaults", "vars")
+    ]
+    base = {
+        "storage_path": "/srv/storage",
+        "grid_trust_host_certificate": str(pki.host("localhost") / "hostcert.pem"),
+        "grid_trust_host_key": str(pki.host("localhost") / "hostkey.pem"),
+        "bestman_transfer_servers": ["gsiftp://data1.example.org"],
+    }
+    facts = {
+        "os_family": "Debian",
+        "distribution": "Debian",
+        "distribution_major_version": "12",
+        "architecture": "x86_64",
+    }
+
+    def rendered(role: str, template: str, **settings: Any) -> str:
+        path = ROLES[role] / "templates" / template
+        results = run_tasks(
+            [{"ansible.builtin.include_vars": file} for file in files]
+            + [
+                {"ansible.builtin.set_fact": {**facts, **base, **settings, "cacheable": True}},
+                {"ansible.builtin.set_fact": {"text": f"{{{{ lookup('template', '{path}') }}}}"}},
+            ],
+        )
+        assert results.returncode == 0, results.output
+        text: str = results[-1]["ansible_facts"]["text"]
+        return text
+
+    return rendered
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(key, value) for key, _, value in (line.partition("=") for line in lines)]
+
+
+def test_the_rc_file_has_only_keys_that_the_server_knows(render: Render) -> None:
+    plain = _pairs(render("bestman", "bestman2.rc.j2"))
+    other = _pairs(
+        render(
+            "bestman",
+            "bestman2.rc.j2",
+            bestman_mapping="gums",
+            bestman_gums_url="https://gums.example.org:8443/x",
+            bestman_transfer_selection="random",
+            bestman_selection_class="org.example.Random",
+            bestman_selection_jar="random.jar",
+        )
+    )
+    for pairs in (plain, other):
+        assert len(dict(pairs)) == len(pairs)
+        assert set(dict(pairs)) <= RC_KEYS
+    assert dict(plain)["supportedProtocolList"] == "gsiftp://data1.example.org"
+    assert "protocolSelectionPolicy" not in dict(plain)
+    assert dict(other)["protocolSelectionPolicy"] == (
+        "class=org.example.Random&jarFile=random.jar&name=gsiftp"
+    )
+    assert "GridMapFileName" not in dict(other)
+    assert dict(other)["GUMSCurrHostDN"] == "/O=Grid/OU=lab/CN=localhost"
+
+
+def test_the_environment_is_plain_and_feeds_the_unit(render: Render) -> None:
+    settings = {"bestman_heap_mb": 5256, "bestman_stack_kb": 200, "bestman_accept_queue": 4000}
+    environment = _pairs(render("bestman", "environment.j2", **settings))
+    values = dict(environment)
+    assert len(values) == len(environment), "each name once"
+    for key, value in environment:
+        assert re.fullmatch(r"[A-Z0-9_]+", key)
+        assert not re.search(r"""["'$\s]""", value), (key, value)
+    unit = render("bestman", "bestman2.service.j2", **settings)
+    needed = set(re.findall(r"\$\{?([A-Z0-9_]+)\}?", unit))
+    assert needed <= set(values)
+    assert values["BESTMAN_MAX_JAVA_HEAP"] == "5256"
+    assert values["BESTMAN_JAVA_STACK_SIZE"] == "200"
+    assert values["BESTMAN_CONNECTOR_QUEUESIZE"] == "4000"
+
+
+def test_jetty_gets_its_threads(render: Render) -> None:
+    tree = ElementTree.fromstring(render("bestman", "jetty.xml.j2", bestman_container_threads=2520))
+    values = {node.get("name"): node.text for node in tree.iter("Set")}
+    assert (values["minThreads"], values["maxThreads"]) == ("10", "2520")
+
+
+@pytest.mark.parametrize("sudo", [True, False])
+def test_the_unit_is_hardened_as_far_as_sudo_lets_it(render: Render, sudo: bool) -> None:
+    unit = render("bestman", "bestman2.service.j2", bestman_sudo=sudo)
+    # All of these imply NoNewPrivileges, under which sudo cannot work.
+    assert ("NoNewPrivileges=true" in unit) is not sudo
+    assert ("PrivateDevices=true" in unit) is not sudo
+    assert "LimitNOFILE=65536\n" in unit
+    assert "TasksMax=1536\n" in unit and "LimitNPROC=1536\n" in unit
+
+
+def test_gridftp_without_a_limit_of_sessions_has_none_of_tasks(render: Render) -> None:
+    assert "TasksMax=164\n" in render("gridftp", "unit.conf.j2")
+    assert "TasksMax=infinity\n" in render("gridftp", "unit.conf.j2", gridftp_connections_max=-1)
+    config = render("gridftp", "gridftp.conf.j2", gridftp_options={"threads": 2})
+    assert "restrict_paths RW/srv/storage\n" in config
+    assert config.endswith("threads 2\n")

@@ -17,7 +17,8 @@ import grp, hashlib, json, os, pwd, stat, subprocess
 LEFT_OUT = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache",
             "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/cloudlet-deploy",
             "/var/lib/sudo", "/var/lib/ucf", "/home/admin/.ansible", "/root/.ansible",
-            "/srv/storage", "/etc/ld.so.cache", "/var/lib/dbus", "/etc/.pwd.lock", "/var/lib/pam", "/boot")
+            "/srv/storage", "/etc/ld.so.cache", "/var/lib/dbus", "/etc/.pwd.lock",
+            "/var/lib/pam", "/boot")
 def entry(path):
     st = os.lstat(path)
     kind, content = "other", ""

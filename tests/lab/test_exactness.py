@@ -74,6 +74,8 @@ def test_a_second_apply_changes_nothing(story: dict[str, Any], host: str) -> Non
     assert not difference(story["first"][host], story["second"][host])
 
 
+DOOR_KEY = "/etc/grid-security/bestman/bestmankey.pem"
+
 #: host, how to alter, kind and name that the plan must then list, and nothing else.
 ALTERATIONS = [
     (TRANSFER, "echo '# by hand' >>/etc/gridftp.conf", "file", "/etc/gridftp.conf"),
@@ -92,16 +94,21 @@ ALTERATIONS = [
         "globus-gridftp-server.service",
     ),
     (DOOR, "systemctl stop bestman2", "unit", "bestman2.service"),
-    (DOOR, "chown root /etc/grid-security/bestman/bestmankey.pem", "file", None),
+    (
+        DOOR,
+        "chown root /etc/grid-security/bestman/bestmankey.pem",
+        "file",
+        "/etc/grid-security/bestman/bestmankey.pem",
+    ),
     (DOOR, "usermod -s /bin/bash bestman", "account", "bestman"),
 ]
 
 
-@pytest.mark.parametrize(("host", "how", "kind", "name"), ALTERATIONS, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize("alteration", ALTERATIONS, ids=lambda a: f"{a[0]}: {a[1]}")
 def test_what_another_hand_changed_is_named_and_repaired(
-    lab: TestLab, story: dict[str, Any], host: str, how: str, kind: str, name: str | None
+    lab: TestLab, story: dict[str, Any], alteration: tuple[str, str, str, str]
 ) -> None:
-    name = name or how.rsplit(maxsplit=1)[-1]
+    host, how, kind, name = alteration
     lab.run(host, how)
     altered = lab.snapshot(host)
     assert difference(story["second"][host], altered), "the alteration altered nothing"

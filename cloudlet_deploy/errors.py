@@ -23,6 +23,23 @@ class ExitCode(IntEnum):
     LOCKED = 75
     INTERRUPTED = 130
 
+    @property
+    def meaning(self) -> str:
+        """What the code tells the user, as one sentence."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.DONE: "Done; nothing is pending.",
+    ExitCode.TASK_FAILED: "A task failed on a host, or Ansible itself could not run.",
+    ExitCode.PENDING: "Changes are pending or drift was found.",
+    ExitCode.UNREACHABLE: "A host could not be reached.",
+    ExitCode.INVALID: "The inventory or a setting is invalid.",
+    ExitCode.CHECK_FAILED: "A health check, verification or verdict did not hold.",
+    ExitCode.USAGE: "Wrong usage; declined, or no terminal to ask on without `--yes`.",
+    ExitCode.LOCKED: "Another run holds the lease.",
+    ExitCode.INTERRUPTED: "Interrupted; the site can be resumed.",
+}
 
 #: Which code wins where several hold, strongest first.
 PRECEDENCE: tuple[ExitCode, ...] = (

@@ -64,7 +64,9 @@ class Maker:
                 f"{spec.name}: podman cannot create {container}: {created.stderr.strip()}",
                 next_step=f"cloudlet-deploy lab down --name {self.lab}, then up again.",
             )
-        self.podman.run("cp", "--archive=false", "-", f"{container}:/", stdin=files_of(spec, self.site))
+        self.podman.run(
+            "cp", "--archive=false", "-", f"{container}:/", stdin=files_of(spec, self.site)
+        )
         self.podman.run("start", container)
 
 

@@ -77,6 +77,7 @@ def up(
         references = image.ensure(podman, {spec.image for spec in specs}, progress)
         site.claim(name)
         _ensure_network(podman, name, site.directory)
+        _remove_unfinished(podman, name)
         present = {host.name: host for host in _hosts(podman, name)}
         addresses = {host.name: host.address for host in present.values()}
         addresses |= _new_addresses(podman, name, addresses, [spec.name for spec in specs])
@@ -182,7 +183,11 @@ def images(progress: Progress = _silent) -> dict[str, str]:
 
 
 def kill(name: str, host: str) -> None:
-    """Cut a host's power: every process ends at once, nothing is written back or told."""
+    """Cut a host's power: every process ends at once and none is told.
+
+    Unlike a real power cut it loses nothing that was written and not yet synced: the page cache
+    is the machine's.
+    """
     with _existing(name, host) as (podman, _, which):
         podman.run("kill", "--signal=KILL", which.container)
         podman.run("wait", which.container)
@@ -321,6 +326,13 @@ def _hosts(podman: Podman, name: str) -> list[LabHost]:
         for container in podman.json("ps", "--all", "--format=json", filters)
     ]
     return sorted(found, key=lambda host: host.name)
+
+
+def _remove_unfinished(podman: Podman, name: str) -> None:
+    """Remove hosts that an interrupted `up` created and never started: they lack their keys."""
+    filters = (f"--filter=label={LABEL_LAB}={name}", "--filter=status=created")
+    for container in podman.json("ps", "--all", "--format=json", *filters):
+        podman.run("rm", "--force", container["Id"])
 
 
 def _lab(podman: Podman, name: str) -> Lab:

@@ -82,8 +82,15 @@ class LabSite:
         write_file(ledger, json.dumps(copied, indent=1).encode(), mode=0o644)
 
     def connect(self, addresses: dict[str, str]) -> None:
-        """Write the connection variables; InvalidSiteError if the definition overrides one."""
+        """Write the connection variables; InvalidSiteError if the definition overrides one.
+
+        Hosts of the definition that the lab did not make get an address that leads nowhere:
+        their names may be those of real hosts.
+        """
         wanted = {host: self._connection(host, address) for host, address in addresses.items()}
+        for host in definition.variables(self.directory):
+            if host not in wanted and host != "localhost":
+                wanted[host] = {"ansible_host": f"{host}.not-in-this-lab.invalid"}
         text = _HEADER + yaml.safe_dump({"all": {"hosts": wanted}}, sort_keys=False, width=99)
         write_file(self.directory / _CONNECTION, text.encode(), mode=0o644)
         found = definition.variables(self.directory)
@@ -103,6 +110,7 @@ class LabSite:
             "ansible_port": 22,
             "ansible_user": ADMIN,
             "ansible_ssh_private_key_file": str(self.keys.identity),
+            "ansible_ssh_extra_args": "",
             "ansible_ssh_common_args": common_args(self.keys.options(host)),
             "ansible_python_interpreter": "/usr/bin/python3",
         }

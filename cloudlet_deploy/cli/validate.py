@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cloudlet_deploy.site.validation import Fault
 
 _WIDTH = 80
+_HOSTS_SHOWN = 8
 
 
 @click.command("validate")
@@ -68,10 +69,17 @@ def _as_text(fault: Fault) -> str:
     value = f", not {fault.value}" if fault.value is not None else ""
     lines = [_wrapped(f"{where}{mark}{name}{fault.message}{value}", "", "    ")]
     if fault.hosts:
-        lines.append(_wrapped(f"on {', '.join(fault.hosts)}", "    ", "       "))
+        lines.append(_wrapped(f"on {_some(fault.hosts)}", "    ", "       "))
     if fault.next_step:
         lines.append(_wrapped(f"next: {fault.next_step}", "    ", "          "))
     return "\n".join(lines)
+
+
+def _some(hosts: tuple[str, ...]) -> str:
+    """The first hosts by name, the others by number; ``--output json`` names all."""
+    shown = ", ".join(hosts[:_HOSTS_SHOWN])
+    more = len(hosts) - _HOSTS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _wrapped(text: str, first: str, rest: str) -> str:

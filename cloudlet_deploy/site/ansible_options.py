@@ -45,7 +45,7 @@ def extra_vars_of(
 ) -> Mapping[str, Any]:
     """What ``--extra-vars`` says, in the three forms that Ansible knows, or as a mapping."""
     merged: dict[str, Any] = {}
-    for given in extra_vars:
+    for number, given in enumerate(extra_vars, 1):
         if isinstance(given, Mapping):
             merged |= given
             continue
@@ -61,7 +61,7 @@ def extra_vars_of(
             data = parse_kv(tagged)
         if not isinstance(data, Mapping):
             raise UsageError(
-                f"--extra-vars {given.split('=', 1)[0]!r} is no set of variables.",
+                f"--extra-vars, number {number} on the command line, is no set of variables.",
                 next_step="Write NAME=VALUE, a YAML or JSON mapping, or @FILE.",
             )
         merged |= data

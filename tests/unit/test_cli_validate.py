@@ -74,6 +74,12 @@ def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (fault["file"], fault["line"]) == (str(home / "group_vars/all.yml"), 4)
 
 
+def test_many_hosts_are_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "hosts.yml").write_text("gridftp: {hosts: {'dtn[10:29]': }}\n")
+    assert main(["validate", "-i", str(home), "-e", "gridftp_port=no"]) == 4
+    assert "dtn17 and 12 more\n" in capsys.readouterr().out
+
+
 def test_extra_variables(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "-i", str(home), "-e", "bestman_port=no"]) == 4
     assert "--extra-vars: bestman_port: must be a whole number" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def up(
     \b
     Examples:
       sudo cloudlet-deploy lab up
-      sudo cloudlet-deploy lab up --name mine --hosts 'bestman:lab_clients' --dir /tmp/site
+      sudo cloudlet-deploy lab up --name mine --dir ./site --hosts 'all:!gridftp'
     """
     from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
 

@@ -1,0 +1,101 @@
+"""Image recipes: what decides a tag, and which apt sources are taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloudlet_deploy.lab import image
+
+DEBIAN = """\
+# a comment
+Types: deb
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+
+Types: deb deb-src
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+Components: main contrib
+"""
+
+
+def sources(tmp_path: Path, **files: str) -> str:
+    parts = tmp_path / "sources.list.d"
+    parts.mkdir()
+    for name, text in files.items():
+        (parts / name.replace("_", ".")).write_text(text)
+    return image.machine_sources(tmp_path)
+
+
+def test_debian_entries_are_taken_as_they_are(tmp_path: Path) -> None:
+    found = sources(tmp_path, debian_sources=DEBIAN)
+    assert found == DEBIAN.removeprefix("# a comment\n")
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "Types: deb\nURIs: http://vendor.example\nSuites: nodistro\nComponents: main\n",
+        "Types: deb\nURIs: http://vendor.example\nSuites: bookworm\nComponents: stable\n",
+        "Types: deb\nURIs: http://mirror.example\nSuites: noble\nComponents: main\n",
+        "Types: deb-src\nURIs: http://mirror.example\nSuites: bookworm\nComponents: main\n",
+        "Enabled: no\n" + DEBIAN.split("\n\n")[1],
+    ],
+)
+def test_other_entries_are_left_out(tmp_path: Path, foreign: str) -> None:
+    assert (
+        sources(tmp_path, debian_sources=DEBIAN.split("\n\n")[1], vendor_sources=foreign)
+        == (DEBIAN.split("\n\n")[1])
+    )
+
+
+def test_one_line_entries_are_understood(tmp_path: Path) -> None:
+    text = (
+        "deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian bookworm main contrib\n"
+        "# deb http://off.example/debian bookworm main\n"
+        "deb http://vendor.example/apt vendor-bookworm main\n"
+    )
+    (tmp_path / "sources.list").write_text(text)
+    assert image.machine_sources(tmp_path) == (
+        "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n"
+        "Components: main contrib\nSigned-By: /k.gpg\n"
+    )
+
+
+def test_no_sources_is_no_error(tmp_path: Path) -> None:
+    assert image.machine_sources(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SUITE", "trixie"),
+        ("_HOST_PACKAGES", ("systemd",)),
+        ("_BASE_SCRIPT", "true"),
+        ("_APT_OPTIONS", ()),
+        ("_DPKG_OPTIONS", ()),
+    ],
+)
+def test_every_input_of_the_base_changes_every_tag(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    before = {kind: recipe.reference for kind, recipe in image.recipes().items()}
+    monkeypatch.setattr(image, name, value)
+    after = {kind: recipe.reference for kind, recipe in image.recipes().items()}
+    assert before.keys() == after.keys() == {"base", "host", "client"}
+    assert all(before[kind] != after[kind] for kind in before)
+
+
+def test_other_sources_are_another_base() -> None:
+    assert image.base_recipe("a").reference != image.base_recipe("b").reference
+
+
+def test_the_stand_in_changes_the_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {kind: recipe.reference for kind, recipe in image.recipes().items()}
+    monkeypatch.setattr(image, "_standin_digest", lambda: "another")
+    after = {kind: recipe.reference for kind, recipe in image.recipes().items()}
+    assert {kind for kind in before if before[kind] != after[kind]} == {"host"}

@@ -98,6 +98,9 @@ class _Call:
                 path: self.store.aside_path(path, _before(plan, path)["sha256"])
                 for path in plan.aside
             }
+        elif self.wanted is None:
+            # Whatever a call that was killed at its very end or beginning left.
+            self.store.remove()
         documents = activation.manifests(self.state_dir)
         units = told.units if told.manifest is None else {}
         concerned = activation.recorded_units(documents.values())
@@ -111,8 +114,6 @@ class _Call:
 
     def _plan(self):
         journal = self.store.journal()
-        if journal and journal["phase"] == "staging":
-            journal = None
         plan = config_plan.make_plan(
             self.name, self.wanted, self.store.manifest(), journal, self.selinux
         )

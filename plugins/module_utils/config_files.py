@@ -21,6 +21,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import host_state
 
 ABSENT = {"kind": "absent"}
 _CHUNK = 1 << 20
+_STAGED = ".cloudlet-"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -126,7 +127,12 @@ def staged_path(set_name, path):
     parent, base = os.path.split(path)
     mark = sha256(("%s\0%s" % (set_name, path)).encode("utf-8", "surrogateescape"))[:8]
     tail = os.fsdecode(os.fsencode(base)[-200:])
-    return os.path.join(parent, ".cloudlet-%s-%s" % (mark, tail))
+    return os.path.join(parent, "%s%s-%s" % (_STAGED, mark, tail))
+
+
+def is_staged(path):
+    """Whether ``path`` is called like something that was staged."""
+    return os.path.basename(path).startswith(_STAGED)
 
 
 def write_new(path, chunks, attributes=None, selinux=None, context=None):

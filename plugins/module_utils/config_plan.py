@@ -64,10 +64,14 @@ def empty_manifest(name):
 def make_plan(name, wanted, manifest, journal=None, selinux=None):
     """The plan that makes the set ``name`` be ``wanted`` (see ``targets_of``; None: absent).
 
-    ``manifest`` is the current one, or None. ``journal``: an unfinished commit; its manifest
-    counts as current, its files as about to be in place. Raises ConfigError for what cannot be
-    (a symbolic link at a path, a directory in place of a file).
+    ``manifest`` is the current one, or None. ``journal``: an unfinished call; once it commits,
+    its manifest counts as current and its files as about to be in place. Raises ConfigError
+    for what cannot be (a symbolic link at a path, a directory in place of a file).
     """
+    if journal and journal["phase"] == "staging":
+        # It will be taken back: what it made goes, what it wrote beside the files is not seen.
+        made = {path: dict(config_files.ABSENT, was="directory") for path in journal["made"]}
+        journal = {"targets": made, "before": {}, "manifest": manifest}
     current = (journal["manifest"] if journal else manifest) or empty_manifest(name)
     builder = _Builder(wanted, current, journal, selinux)
     return builder.build()
@@ -136,7 +140,10 @@ class _Builder:
             for path in self.current[key]:
                 targets[path] = self._back_to_origin(path)
         for key in ("directories", "files"):
-            targets.update(self.wanted[key])
+            for path, target in self.wanted[key].items():
+                # Renamed in the order in which they are listed, after what goes back.
+                targets.pop(path, None)
+                targets[path] = target
         return targets
 
     def _back_to_origin(self, path):
@@ -176,8 +183,7 @@ class _Builder:
         gone = {step["path"] for step in self.plan.steps if step["action"] == "remove"}
         with os.scandir(path) as entries:
             left = [entry.path for entry in entries if entry.path not in gone]
-        staged = {config_files.staged_path(self.current["set"], path) for path in self.observed}
-        left = [entry for entry in left if entry not in staged]
+        left = [path for path in left if not config_files.is_staged(path)]
         if left and self.absent:
             self.plan.warnings.append(
                 "%s stays: it holds what is not ours (%s)" % (path, ", ".join(sorted(left)[:3]))
@@ -203,6 +209,7 @@ class _Builder:
                 self.plan.drift.append(path)
                 if now["kind"] == "file" and path in lost and now["sha256"] != last["sha256"]:
                     self.plan.aside.append(path)
+        self.plan.drift.sort()
 
     def _record(self):
         """The manifest as it will be, without the InvocationIDs."""

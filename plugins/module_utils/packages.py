@@ -72,7 +72,7 @@ def services_held(policy=POLICY):
 def unit_names(paths):
     """The services and sockets among the files of a package (templates cannot be enabled)."""
     found = (
-        re.match(r"(?:/usr)?/lib/systemd/system/([^/]+[^@/]\.(?:service|socket))$", path)
+        re.match(r"(?:/usr)?/lib/systemd/system/([^/]*[^@/]\.(?:service|socket))$", path)
         for path in paths
     )
     return sorted({match.group(1) for match in found if match})
@@ -201,6 +201,7 @@ class Apt:
             where = ("-o", "Dir::State::extended_states=" + copy)
             step = "See 'apt-get -s autoremove' on the host."
             self._checked("apt-mark", *where, "auto", *ours, next_step=step)
+            spared = set()
             while True:
                 out = self._checked(
                     "apt-get", "-s", *where, *self._AUTOREMOVE, "autoremove", next_step=step
@@ -209,11 +210,17 @@ class Apt:
                 if not going:
                     return []
                 out = self._checked("apt-get", "-s", *where, "purge", *going, next_step=step)
-                others = sorted(_removals(out) - set(going))
+                others = _removals(out) - set(going)
                 if not others:
                     return going
+                if others <= spared:
+                    raise PackageError(
+                        "Removing %s would take %s along, which did not come with it. %s"
+                        % (", ".join(going), ", ".join(sorted(others)), step)
+                    )
                 # Not ours, wanted by nobody, and yet it would break: it stays, with its needs.
-                self._checked("apt-mark", *where, "manual", *others, next_step=step)
+                self._checked("apt-mark", *where, "manual", *sorted(others), next_step=step)
+                spared |= others
 
     def remove(self, names, keep_configuration=()):
         """Remove packages with their configuration files, except where those were there before."""

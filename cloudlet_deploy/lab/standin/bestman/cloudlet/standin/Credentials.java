@@ -4,7 +4,9 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.PrivateKey;
 import java.security.cert.X509Certificate;
+import java.security.interfaces.RSAKey;
 import java.util.Date;
 import org.globus.gsi.CredentialException;
 import org.globus.gsi.TrustedCertificates;
@@ -31,15 +33,21 @@ final class Credentials {
                     + "; jglobus reads PKCS#1 (BEGIN RSA PRIVATE KEY) only: rewrite it with"
                     + " openssl rsa -traditional");
         }
+        PrivateKey privateKey;
         try {
             X509Credential pair = new X509Credential(settings.certFile, settings.keyFile);
-            pair.getPrivateKey();
             certificate = pair.getCertificateChain()[0];
+            privateKey = pair.getPrivateKey();
             credential = new GlobusGSSCredentialImpl(pair, GSSCredential.ACCEPT_ONLY);
         } catch (IOException | CredentialException | GSSException
                 | RuntimeException e) {
             throw new ConfigError(settings.certFile + ", " + settings.keyFile
                     + ": cannot load the pair: " + e.getMessage());
+        }
+        if (!(certificate.getPublicKey() instanceof RSAKey) || !(privateKey instanceof RSAKey)
+                || !((RSAKey) certificate.getPublicKey()).getModulus()
+                        .equals(((RSAKey) privateKey).getModulus())) {
+            throw new ConfigError(settings.keyFile + ": is not the key of " + settings.certFile);
         }
         if (certificate.getNotAfter().before(new Date())) {
             throw new ConfigError(settings.certFile + ": expired " + certificate.getNotAfter());

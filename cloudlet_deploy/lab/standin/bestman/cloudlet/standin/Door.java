@@ -88,20 +88,30 @@ final class Door {
         }
     }
 
-    private void admit(Socket socket, GsiContext context) {
+    private void admit(Socket socket, GsiContext context) throws IOException {
         int now = clients.incrementAndGet();
         if (settings.hangAbove > 0 && now > settings.hangAbove && !hung) {
             hung = true;
             log.error("overload: " + now + " clients, standin.hangAbove=" + settings.hangAbove
                     + ": from now on nobody is served until the process is restarted");
         }
-        pool.execute(() -> {
-            try {
-                new Connection(this, socket, context, operations, log).run();
-            } finally {
+        boolean handed = false;
+        try {
+            pool.execute(() -> {
+                try {
+                    new Connection(this, socket, context, operations, log).run();
+                } finally {
+                    clients.decrementAndGet();
+                }
+            });
+            handed = true;
+        } finally {
+            // The system may refuse another thread; then nobody else closes this connection.
+            if (!handed) {
                 clients.decrementAndGet();
+                socket.close();
             }
-        });
+        }
     }
 
     /** Blocks for ever once the door has hung; every step of a connection passes through here. */

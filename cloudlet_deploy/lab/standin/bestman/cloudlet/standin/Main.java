@@ -23,7 +23,7 @@ public final class Main {
             door.open();
         } catch (ConfigError e) {
             fatal(e.getMessage());
-        } catch (IOException e) {
+        } catch (IOException | RuntimeException e) {
             fatal(e.toString());
         } catch (OutOfMemoryError e) {
             fatal("no thread or memory left at start: " + e.getMessage());

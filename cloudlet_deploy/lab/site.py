@@ -91,6 +91,7 @@ class LabSite:
         for host in definition.variables(self.directory):
             if host not in wanted and host != "localhost":
                 wanted[host] = {"ansible_host": f"{host}.not-in-this-lab.invalid"}
+        wanted = dict(sorted(wanted.items()))
         text = _HEADER + yaml.safe_dump({"all": {"hosts": wanted}}, sort_keys=False, width=99)
         write_file(self.directory / _CONNECTION, text.encode(), mode=0o644)
         found = definition.variables(self.directory)

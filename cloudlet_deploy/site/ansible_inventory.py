@@ -7,6 +7,7 @@ a time.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,9 @@ MAGIC = frozenset(
 )
 #: Files of these kinds in an inventory directory were meant as inventory.
 _INVENTORY_SUFFIXES = frozenset({"", ".yml", ".yaml", ".json", ".ini", ".toml"})
+
+#: How Ansible says which parser failed.
+_PARSER = re.compile(r"with '(?:ansible\.builtin\.)?(\w+)' plugin")
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class _Screen:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
-        self._failures: list[BaseException] = []
+        self._failures: list[tuple[str, BaseException]] = []
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -193,24 +197,40 @@ class _Screen:
             self.notices.append(Notice(text, origin_of(obj) or Origin("")))
 
     def _failure(self, msg: object, exception: BaseException, **_kwargs: Any) -> None:
-        del msg  # it only says that something failed
-        self._failures.append(exception)
+        if parser := _PARSER.search(str(msg)):
+            self._failures.append((parser[1], exception))
 
     def raise_failures(self, sources: Sequence[str]) -> None:
         """Ansible would leave a file that does not parse out; a site must be whole."""
-        by_file: dict[str, list[tuple[Origin, BaseException]]] = {}
-        for failure in self._failures:
-            origin = failed_at(failure)
-            by_file.setdefault(origin.path, []).append((origin, failure))
+        by_file: dict[str, dict[str, BaseException]] = {}
+        for parser, failure in self._failures:
+            by_file.setdefault(failed_at(failure).path, {})[parser] = failure
         for path, found in by_file.items():
-            # Each parser that tried has failed; the one that got furthest knows the line.
-            origin, failure = max(found, key=lambda item: item[0].line or 0)
+            failure = _telling(Path(path), found)
+            origin = failed_at(failure)
             if path in sources or Path(path).suffix in _INVENTORY_SUFFIXES:
                 raise InvalidSiteError(
                     f"{origin}: this is no Ansible inventory: {reason(failure)}",
                     next_step="Correct the file. If it is none, move it out of the inventory.",
                 ) from failure
             self.notices.append(Notice("not read: it is no Ansible inventory", Origin(path)))
+
+
+def _telling(path: Path, found: Mapping[str, BaseException]) -> BaseException:
+    """Of the failures of all parsers that tried ``path``, the one of the right parser."""
+    if "auto" in found and "no root 'plugin' key" not in reason(found["auto"]):
+        return found["auto"]
+    order = ["yaml", "ini"]
+    if path.suffix not in (".yml", ".yaml", ".json") and _starts_with_section(path):
+        order.reverse()
+    return next((found[name] for name in order if name in found), next(iter(found.values())))
+
+
+def _starts_with_section(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as stream:
+        lines = (line.strip() for line in stream)
+        return next((line for line in lines if line and line[0] not in "#;"), "").startswith("[")
+    return False
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ is wrapped here and nowhere else.
 
 from __future__ import annotations
 
+import traceback
+
 from ansible._internal._datatag._tags import Origin as OriginTag
 from ansible._internal._datatag._tags import SourceWasEncrypted
 from ansible.errors import AnsibleError
@@ -70,7 +72,20 @@ def failed_at(error: BaseException) -> Origin:
         cause = cause.__cause__ or cause.__context__
     if best.path.startswith("<inventory plugin") and "source '" in best.path:
         best = Origin(best.path.split("source '", 1)[1].rsplit("'", 1)[0], best.line, best.column)
-    return best
+    return best if best.line else Origin(best.path, _line_of_ini(error))
+
+
+def _line_of_ini(error: BaseException) -> int | None:
+    """The line that Ansible's INI parser was at; it forgets the number when it fails."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame, _ in traceback.walk_tb(cause.__traceback__):
+            lines, line = frame.f_locals.get("lines"), frame.f_locals.get("line")
+            if frame.f_code.co_name == "_parse" and isinstance(lines, list):
+                same = (n for n, text in enumerate(lines, 1) if str(text).strip() == line)
+                return next(same, None)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def reason(error: BaseException) -> str:

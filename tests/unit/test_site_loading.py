@@ -289,6 +289,37 @@ def test_broken_yaml_names_file_and_line(home: Path) -> None:
     assert f"{home / 'hosts.yml'}:1" in caught.value.message  # lines 11 and 12
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("hosts.yml", "all: [a\n", ":2:1: this is no Ansible inventory: YAML parsing failed"),
+        ("hosts.yml", "just text\n", "YAML inventory has invalid structure"),
+        ("hosts.yml", "plugin: nope.nope.nope\n", "nope"),
+        ("hosts", "# x\n[gridftp\na b=c\n", ":2: this is no"),
+        (
+            "hosts",
+            "[gridftp]\nhost b=c d\n",
+            ":2: this is no Ansible inventory: Failed to parse inventory: Expected",
+        ),
+        ("hosts", "all: {hosts: [a\n", ":2:1: this is no Ansible inventory: YAML parsing failed"),
+    ],
+)
+def test_the_right_parser_says_what_is_wrong(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    _write(tmp_path, name, text)
+    with pytest.raises(InvalidSiteError) as caught:
+        site.load(tmp_path)
+    assert f"{tmp_path / name}" in caught.value.message
+    assert said in caught.value.message
+
+
+def test_a_notice_is_given_once(home: Path) -> None:
+    _write(home, "group_vars/all.yml", "port: 1\n")  # a name that Ansible reserves
+    (notice,) = site.load(home).notices
+    assert notice.origin == Origin(str(home / "group_vars/all.yml"), 1, 1)
+
+
 def test_broken_variables_name_file_and_line(home: Path) -> None:
     _write(home, "group_vars/gridftp.yml", "a: 1\nb: 2\nc: d: e\n")
     with pytest.raises(InvalidSiteError) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -50,7 +51,7 @@ def list_runs(number: int, output: str) -> ExitCode:
     for record in records:
         table.add_row(
             *(record.run_id, record.command, _ending(record), str(_changes(record) or "")),
-            Text(record.site),
+            Text(Path(record.site).name or record.site),
         )
     render.console().print(table)
     return ExitCode.DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -47,7 +47,7 @@ def plan(parts: Iterable[ComponentOutcome], *, whole: bool) -> None:
             out.print(_text(host, "bold"), overflow="fold")
         out.print(_text(f"  {part.component or _NO_COMPONENT}", "bold cyan"), overflow="fold")
         out.print(_changes(part))
-        for diff in part.diffs:
+        for diff in _worth_showing(part):
             _diff(out, diff, whole=whole)
     if host:
         out.print()
@@ -71,23 +71,32 @@ def _changes(part: ComponentOutcome) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", ratio=3)
-    table.add_column(overflow="fold", ratio=1, min_width=4)
+    table.add_column(overflow="fold")
     for change in part.changes:
-        table.add_row(
-            _text(change.action, "yellow"),
-            _text(change.kind),
-            _text(change.name),
-            _text(change.detail, "dim"),
-        )
-    return Padding(table, (0, 0, 0, 4))
+        what = _text(change.name)
+        if change.detail:
+            what.append(f"  {change.detail}", "dim")
+        table.add_row(_text(change.action, "yellow"), _text(change.kind), what)
+    return Padding(table, (0, 0, 0, 4), expand=False)
+
+
+def _worth_showing(part: ComponentOutcome) -> Iterator[Diff]:
+    """The diffs but those of the attributes of what is new: its row tells them."""
+    created = {change.name for change in part.changes if change.action == "create"}
+    for diff in part.diffs:
+        path, _, aspect = diff.path.partition(" (")
+        if not (aspect.endswith("attributes)") and path in created):
+            yield diff
 
 
 def _diff(out: Console, diff: Diff, *, whole: bool) -> None:
+    from rich.padding import Padding  # noqa: PLC0415
+
     lines = diff.text.splitlines()
     shown = lines if whole or len(lines) <= _DIFF_LINES else lines[: _DIFF_LINES - 1]
     for line in shown:
-        out.print(_text(f"      {line}", _DIFF_STYLES.get(line[:1], "")), overflow="fold")
+        text = _text(line, _DIFF_STYLES.get(line[:1], ""))
+        out.print(Padding(text, (0, 0, 0, 6), expand=False), overflow="fold")
     if len(shown) < len(lines):
         out.print(f"      ... {len(lines) - len(shown)} more lines, shown with -v", style="dim")
 
@@ -123,7 +132,7 @@ def summary(outcome: RunOutcome, run_id: str) -> None:
     for title in ("result", "changes", "time"):
         table.add_column(title, no_wrap=True)
     host = ""
-    for part in sorted(outcome.components, key=lambda p: outcome.hosts.index(p.host)):
+    for part in outcome.components:
         table.add_row(
             _text("" if part.host == host else part.host, "bold"),
             _text(part.component or _NO_COMPONENT),

@@ -109,6 +109,8 @@ def translate(raw: Mapping[str, Any]) -> Event | None:
     """Our event for one of ansible-runner's, or None for what tells nothing."""
     kind = raw.get("event", "")
     data: Mapping[str, Any] = raw.get("event_data") or {}
+    if kind in ("runner_on_start", "runner_on_ok") and _is_argument_check(data):
+        return None
     if kind == "runner_on_start":
         return TaskStarted(str(data.get("host", "")), _component(data), str(data.get("task", "")))
     if kind in _STATUS:
@@ -119,6 +121,11 @@ def translate(raw: Mapping[str, Any]) -> Event | None:
     if kind == "playbook_on_stats":
         return Totals(frozenset(data.get("failures") or ()), frozenset(data.get("dark") or ()))
     return None
+
+
+def _is_argument_check(data: Mapping[str, Any]) -> bool:
+    """Whether it is Ansible's own first task of a role, which runs even if tags exclude it."""
+    return str(data.get("task_action", "")).endswith("validate_argument_spec")
 
 
 def redacted(event: Event, redact: Callable[[str], str]) -> Event:

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cloudlet_deploy.errors import ExitCode, strongest
-from cloudlet_deploy.run.events import Change, Diff, Event, Notice, Status, TaskEnded, Totals
+from cloudlet_deploy.run.events import (
+    Change,
+    Diff,
+    Event,
+    Notice,
+    Status,
+    TaskEnded,
+    TaskStarted,
+    Totals,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class RunOutcome:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Every host that took part, in the order of its first task."""
+        """Every host that took part, in the order of the inventory."""
         return tuple(dict.fromkeys(part.host for part in self.components))
 
     @property
@@ -129,11 +138,15 @@ class Collector:
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, str], _Part] = {}
+        self._order: dict[str, int] = {}
         self._notices: list[Notice] = []
         self._totals: Totals | None = None
 
     def add(self, event: Event) -> None:
         """Take one event into account."""
+        if isinstance(event, TaskStarted | TaskEnded):
+            # Tasks start in the order of the inventory, and end in any.
+            self._order.setdefault(event.host, len(self._order))
         if isinstance(event, TaskEnded):
             self._parts.setdefault((event.host, event.component), _Part()).ended.append(event)
         elif isinstance(event, Notice):
@@ -147,15 +160,16 @@ class Collector:
         return not self._parts
 
     def outcome(self, *, interrupted: bool = False, seconds: float = 0.0) -> RunOutcome:
-        """The sum so far."""
+        """The sum so far, host by host."""
+        parts = sorted(self._parts.items(), key=lambda item: self._order[item[0][0]])
         return RunOutcome(
             components=tuple(
                 part.outcome(host, component, self._failed(host))
-                for (host, component), part in self._parts.items()
+                for (host, component), part in parts
             ),
             failures=tuple(
                 Failure(host, component, ended.task, ended.status, ended.message)
-                for (host, component), part in self._parts.items()
+                for (host, component), part in parts
                 for ended in part.ended
                 if ended.status.bad and self._failed(host)
             ),

@@ -349,7 +349,8 @@ def _prune(podman: Podman, wanted: dict[str, Recipe]) -> None:
     current = {recipe.reference for recipe in wanted.values()}
     # Newest first: an image goes before the one that it was made from.
     for image in podman.json("images", "--format=json", f"--filter=label={LABEL_IMAGE}"):
-        for reference in image.get("Names") or []:
+        # An image that lost its name while another was made from it has only its id.
+        for reference in image.get("Names") or [image["Id"]]:
             if reference not in current:
                 podman.run("rmi", reference, check=False)
 

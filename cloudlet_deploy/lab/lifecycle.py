@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError, UsageError
 from cloudlet_deploy.lab import definition, image
-from cloudlet_deploy.lab.hosts import Maker, files_of
+from cloudlet_deploy.lab.hosts import Maker
 from cloudlet_deploy.lab.model import (
     LABEL_ADDRESS,
     LABEL_DIRECTORY,
@@ -214,14 +214,6 @@ def reset(name: str, host: str) -> LabHost:
         Maker(podman, name, site).make(spec, which.address, reference)
         site.keys.wait(host, which.address)
         return _lab(podman, name).host(host)
-
-
-def refresh(name: str, host: str) -> None:
-    """Put the lab's keys and certificates for ``host`` into it again."""
-    with _existing(name, host) as (podman, lab, which):
-        spec = next(s for s in definition.read(lab.site) if s.name == host)
-        files = files_of(spec, LabSite(lab.site))
-        podman.run("cp", "--archive=false", "-", f"{which.container}:/", stdin=files)
 
 
 def command_on(name: str, host: str, command: Sequence[str], *, user: str | None = None) -> int:

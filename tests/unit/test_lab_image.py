@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cloudlet_deploy.errors import RunFailedError
 from cloudlet_deploy.lab import image
 
 DEBIAN = """\
@@ -99,3 +104,43 @@ def test_the_stand_in_changes_the_host_alone(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(image, "_standin_digest", lambda: "another")
     after = {kind: recipe.reference for kind, recipe in image.recipes().items()}
     assert {kind for kind in before if before[kind] != after[kind]} == {"host"}
+
+
+class RecordingPodman:
+    """Answers from a table and remembers what was asked."""
+
+    def __init__(self, images: list[dict[str, Any]], store: str) -> None:
+        self.images, self.store = images, store
+        self.asked: list[tuple[str, ...]] = []
+
+    def run(self, *arguments: str, **_options: Any) -> subprocess.CompletedProcess[str]:
+        self.asked.append(arguments)
+        return subprocess.CompletedProcess(arguments, 0, f"{self.store}\n", "")
+
+    def json(self, *_arguments: str) -> Any:
+        return self.images
+
+
+def test_too_little_space_is_told_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, 2**30))
+    podman = RecordingPodman([], str(tmp_path))
+    with pytest.raises(RunFailedError, match=rf"{tmp_path} has 1\.0 GiB left") as caught:
+        image._build(podman, image.recipes(), "base", lambda _line: None)
+    assert caught.value.next_step
+    assert [arguments[0] for arguments in podman.asked] == ["info"]
+
+
+def test_only_images_of_older_recipes_are_pruned() -> None:
+    wanted = image.recipes()
+    stored = [
+        {"Id": "1", "Names": [wanted["host"].reference]},
+        {"Id": "2", "Names": ["localhost/cloudlet-lab-host:older"]},
+        {"Id": "3", "Names": None},
+    ]
+    podman = RecordingPodman(stored, "")
+    image._prune(podman, wanted)
+    removed = [arguments[1:] for arguments in podman.asked]
+    assert removed == [("localhost/cloudlet-lab-host:older",), ("3",)]

@@ -41,6 +41,12 @@ class Prepared:
     #: The options for the record, without values that may be secret.
     options: Mapping[str, Any]
 
+    def user_of(self, host: str) -> str | None:
+        """The user that Ansible logs in as, where the site or an option names one."""
+        values = self.site.hosts[host].values if host in self.site.hosts else {}
+        named = values.get("ansible_user") or values.get("ansible_ssh_user")
+        return named.value if named and isinstance(named.value, str) else self.plan.user
+
     def journal(self, command: str) -> Journal:
         """A record for a run of ``command``."""
         return Journal(command, self.site.path, self.options, self.redact)

@@ -56,7 +56,7 @@ def _apply(
     if output == "table":
         view.notices(predicted)
         view.plan(pending, whole=options.verbosity > 0)
-        view.failures(predicted, options.user, planning=True)
+        view.failures(predicted, prepared.user_of, planning=True)
     made: RunOutcome | None = None
     if pending:
         _ask(view.count(pending), yes=yes)
@@ -69,15 +69,15 @@ def _apply(
         data: dict[str, Any] = {
             "site": prepared.site.path,
             "run": journal.record.run_id,
-            "plan": view.as_data(predicted, options.user),
-            "result": view.as_data(made, options.user) if made else None,
+            "plan": view.as_data(predicted, prepared.user_of),
+            "result": view.as_data(made, prepared.user_of) if made else None,
         }
         render.document("apply", code, data)
     elif made:
         view.summary(made, journal.record.run_id)
-        view.failures(made, options.user)
+        view.failures(made, prepared.user_of)
     else:
-        click.echo("Nothing to do.")
+        view.nothing(predicted)
     return code
 
 

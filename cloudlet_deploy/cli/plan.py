@@ -32,11 +32,14 @@ def command(options: AnsibleOptions, components: tuple[str, ...], output: str) -
         code = strongest(codes)
         journal.finish(code, predicted)
     if output == "json":
-        data = {"run": journal.record.run_id, "plan": view.as_data(predicted, options.user)}
+        data = {"run": journal.record.run_id, "plan": view.as_data(predicted, prepared.user_of)}
         render.document("plan", code, {"site": prepared.site.path, **data})
         return code
     view.notices(predicted)
     view.plan(pending, whole=options.verbosity > 0)
-    view.failures(predicted, options.user)
-    click.echo(view.count(pending) if pending else "Nothing to do.")
+    view.failures(predicted, prepared.user_of)
+    if pending:
+        click.echo(view.count(pending))
+    else:
+        view.nothing(predicted)
     return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -107,13 +107,28 @@ def _text(text: str, style: str = "") -> Text:
     return Text(text.expandtabs(8), style=style)
 
 
-def failures(outcome: RunOutcome, user: str | None, *, planning: bool = False) -> None:
+#: The login user of a host, as far as known.
+UserOf = Callable[[str], str | None]
+
+
+def failures(outcome: RunOutcome, user_of: UserOf, *, planning: bool = False) -> None:
     """Say of every host that stopped why, and what to do, on standard error."""
     for failure in outcome.failures:
-        reason = explain(failure, user)
+        reason = explain(failure, user_of(failure.host))
         render.error(reason.message, reason.next_step)
     if planning and outcome.failures and outcome.good:
         click.echo("These hosts are left as they are; the plan is that of the others.", err=True)
+
+
+def nothing(predicted: RunOutcome) -> None:
+    """Say that no change is pending, and of which hosts that is known."""
+    hosts = _number(len(predicted.good), "host")
+    if not predicted.stopped:
+        click.echo("Nothing to do.")
+    elif predicted.good:
+        click.echo(f"Nothing to do on the other {hosts}.")
+    else:
+        click.echo("No host could be looked at; nothing was changed.")
 
 
 def notices(outcome: RunOutcome) -> None:
@@ -157,7 +172,7 @@ def _host_status(outcome: RunOutcome, host: str) -> Status:
     return strongest if strongest.rank >= Status.CHANGED.rank else Status.OK
 
 
-def as_data(outcome: RunOutcome, user: str | None) -> dict[str, Any]:
+def as_data(outcome: RunOutcome, user_of: UserOf) -> dict[str, Any]:
     """An outcome in the form of docs/reference/json.md."""
     return {
         "complete": outcome.complete,
@@ -176,7 +191,7 @@ def as_data(outcome: RunOutcome, user: str | None) -> dict[str, Any]:
                         "task": failure.task,
                         "status": failure.status,
                         "ansible": failure.message,
-                        **vars(explain(failure, user)),
+                        **vars(explain(failure, user_of(host))),
                     }
                     for failure in outcome.failures
                     if failure.host == host
@@ -297,12 +312,18 @@ class LiveProgress:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for _ in range(4):
             table.add_column(no_wrap=True, overflow="ellipsis")
+        # Where it is narrow, the task gives way: the rest and the gaps take this much.
+        taken = 11 + 8 + max(map(len, self._now), default=0)
+        taken += max((len(n.component or _NO_COMPONENT) for n in self._now.values()), default=0)
+        room = max(self._out.width - taken, 8)
         for host, now in self._now.items():
             status = self._ended.get(host)
+            task = _text(status or now.task, _STYLES.get(status, "") if status else "")
+            task.truncate(room, overflow="ellipsis")
             table.add_row(
                 _text(host, "bold"),
                 _text(now.component or _NO_COMPONENT, "cyan"),
-                _text(status or now.task, _STYLES.get(status, "") if status else ""),
+                task,
                 _text(_number(changes, "change") if (changes := self._changes[host]) else ""),
             )
         return table

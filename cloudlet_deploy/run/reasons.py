@@ -102,7 +102,7 @@ _TASK = (_SUDO, _PYTHON, _VAULT, _SPACE)
 
 def explain(failure: Failure, user: str | None = None) -> Reason:
     """Say of a host's failure what it means. ``user`` is the login user, if known."""
-    words = _words(failure.message)
+    words = _words(failure.message) or "ssh gave no reason, the connection broke off"
     if failure.status is Status.UNREACHABLE:
         known: tuple[_Known, ...] = (*_REACH, _SUDO)
         message, next_step = "cannot be reached: {words}", "Check that 'ssh {host}' works."
@@ -120,7 +120,9 @@ def explain(failure: Failure, user: str | None = None) -> Reason:
         "words": words,
         "user": f"user {user}" if user else "the login user",
     }
-    component = f" ({failure.component})" if failure.component else ""
+    # Where a host is lost does not matter; where a task fails does.
+    told = failure.component and failure.status is not Status.UNREACHABLE
+    component = f" ({failure.component})" if told else ""
     return Reason(
         f"{failure.host}{component}: {message.format_map(filled)}", next_step.format_map(filled)
     )

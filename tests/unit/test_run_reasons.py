@@ -40,6 +40,13 @@ def test_unreachable(words: str, message: str, next_step: str) -> None:
     assert "{" not in reason.message + reason.next_step
 
 
+def test_a_connection_that_breaks_off_without_a_word() -> None:
+    reason = explain(Failure("door", "java", "Install", Status.UNREACHABLE, _SSH))
+    assert reason.message == (
+        "door: cannot be reached: ssh gave no reason, the connection broke off"
+    )
+
+
 @pytest.mark.parametrize(
     "words",
     [

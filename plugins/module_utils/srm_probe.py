@@ -10,6 +10,7 @@ Python 3.9 and later.
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 import time
@@ -149,6 +150,12 @@ def _tls_context(target):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Grid host certificates may carry their name in the subject only: checked by hand below.
     context.check_hostname = False
+    for path in (target.certificate, target.key, target.ca_dir):
+        if not os.path.exists(path):
+            raise ProbeError(
+                "%s, to ask with, is not on this host" % path,
+                "Name the certificate, key and CA directory that this host has.",
+            )
     try:
         context.load_verify_locations(capath=target.ca_dir)
         # An encrypted key fails here instead of asking a terminal.

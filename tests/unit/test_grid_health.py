@@ -337,6 +337,8 @@ def test_unusable_key_names_the_files(options: Any, pki: Pki, door: Any) -> None
     _, other = pki.issue("Bob")
     error = refusal(options(server.port, key=other))
     assert other in error.seen and "belong together" in error.next_step
+    missing = refusal(options(server.port, key="/nowhere.key"))
+    assert missing.seen.startswith("/nowhere.key")
 
 
 @contextmanager

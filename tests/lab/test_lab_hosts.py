@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +213,25 @@ def test_the_machines_own_cgroups_are_untouched(lab: labs.Lab) -> None:
     assert len(at_root) == 1
     if not podman.machine_has_cgroup2():
         assert " - tmpfs " in at_root[0]
+
+
+def test_a_host_that_was_made_but_not_filled_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, real = "t-lab-half", podman.Podman.run
+
+    def interrupted(self: podman.Podman, *arguments: str, **options: Any) -> Any:
+        if arguments[0] == "cp":
+            raise KeyboardInterrupt
+        return real(self, *arguments, **options)
+
+    try:
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(podman.Podman, "run", interrupted)
+            labs.up(name=name, directory=tmp_path / "site", hosts="gridftp")
+        assert [host.state for host in labs.status(name).hosts] == ["stopped"]
+        done = labs.up(name=name, directory=tmp_path / "site", hosts="gridftp")
+        assert said(done, TRANSFER, "hostname -f") == TRANSFER
+    finally:
+        labs.down(name)
+    assert leftovers(name) == []

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,15 @@ class Site:
 
     def run(self, args: dict[str, Any], **more: Any) -> Any:
         return self.run_tasks([{"cloudlet.deploy.config_set": args}], **more)
+
+    def run_all(self, *calls: dict[str, Any], **more: Any) -> Any:
+        """Several calls in one play, with task keywords such as check_mode beside ``args``."""
+        tasks = []
+        for call in calls:
+            keywords = {key: value for key, value in call.items() if key != "args"}
+            task = {"cloudlet.deploy.config_set": call["args"], "ignore_errors": True}
+            tasks.append({**task, **keywords})
+        return self.run_tasks(tasks, **more)
 
     def run_role(self, args: dict[str, Any], *others: dict[str, Any], **more: Any) -> Any:
         import yaml
@@ -114,12 +122,13 @@ def test_plan_apply_again_and_away(site: Site, python: str) -> None:
     assert package.read_text() == "ours\n" and stat.S_IMODE(package.stat().st_mode) == 0o640
     assert key.read_text() == CANARY and stat.S_IMODE(key.stat().st_mode) == 0o600
     now = tree(site.base)
-    for check in (True, False):
-        [again] = site.run(args, check=check, diff=True, python=python)
+    away = {"args": {**args, "state": "absent"}, "check_mode": True}
+    calls = ({"args": args}, {"args": args, "check_mode": True}, away)
+    *same, unplanned = site.run_all(*calls, diff=True, python=python)
+    for again in same:
         assert not again["changed"] and again["changes"] == [] and again["diff"] == []
     assert tree(site.base) == now
-    [unplanned] = site.run({**args, "state": "absent"}, check=True, diff=True, python=python)
-    [gone] = site.run({**args, "state": "absent"}, diff=True, python=python)
+    [gone] = site.run(away["args"], diff=True, python=python)
     assert unplanned == gone and gone["changed"] and gone["generation"] == 0
     assert tree(site.etc) == before
 
@@ -127,14 +136,16 @@ def test_plan_apply_again_and_away(site: Site, python: str) -> None:
 def test_diff_shows_what_changes(site: Site) -> None:
     (site.etc / "a").write_text("found\n")
     args = site.args({"path": str(site.etc / "a"), "content": "ours\n", "mode": "0600"})
-    results = site.run(args, diff=True)
+    away = {**args, "state": "absent"}
+    calls = [{"args": a, "diff": True} for a in (args, away)]
+    results = site.run_all(*calls, {"args": args})
     content, attributes = results[0]["diff"]
     assert (content["before"], content["after"]) == ("found\n", "ours\n")
     assert "mode: 0644" in attributes["before"] and "mode: 0600" in attributes["after"]
     assert "-found" in results.output and "+ours" in results.output
-    [back] = site.run({**args, "state": "absent"}, diff=True)
+    back = results[1]
     assert (back["diff"][0]["before"], back["diff"][0]["after"]) == ("ours\n", "found\n")
-    assert "diff" not in site.run(args)[0]
+    assert results[2]["changed"] and "diff" not in results[2]
 
 
 def test_template_is_what_ansible_s_own_writes(site: Site) -> None:
@@ -192,31 +203,29 @@ def test_omitted_values_and_entries(site: Site) -> None:
     assert stat.S_IMODE((site.etc / "a").stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize(
-    ("file", "said"),
-    [
-        ({"content": "x", "mode": 0o640}, "'mode' must be a quoted octal number"),
-        ({"template": "missing.j2"}, "cannot be made from missing.j2"),
-        ({"src": "missing.pem"}, "cannot be made from missing.pem"),
-        ({"template": "{{ broken }}"}, "is undefined"),
-        ({"content": "x", "templte": "y"}, "did you mean 'template'?"),
-        ({"content": "{{ 'x' * 1048577 }}"}, "has 1048577 bytes"),
-    ],
-)
-def test_faults_name_set_and_file(site: Site, file: dict[str, Any], said: str) -> None:
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"content": "x", "mode": 0o640}, "'mode' must be a quoted octal number"),
+    ({"template": "missing.j2"}, "cannot be made from missing.j2"),
+    ({"src": "missing.pem"}, "cannot be made from missing.pem"),
+    ({"template": "{{ broken }}"}, "is undefined"),
+    ({"content": "x", "templte": "y"}, "did you mean 'template'?"),
+    ({"content": "{{ 'x' * 1048577 }}"}, "has 1048577 bytes"),
+]
+
+
+def test_faults_name_set_and_file(site: Site) -> None:
     (site.role / "templates" / "broken.j2").write_text("{{ no_such_variable }}")
     broken = str(site.role / "templates" / "broken.j2")
-    args = site.args({"path": str(site.etc / "a"), **file})
-    [result] = site.run(args, extra_vars={"broken": broken})
-    assert result["failed"]
-    assert said in result["msg"] and f"config_set demo: {site.etc / 'a'}" in result["msg"]
-    assert not (site.etc / "a").exists()
-
-
-def test_whole_set_too_large(site: Site) -> None:
+    path = str(site.etc / "a")
+    calls = [{"args": site.args({"path": path, **file})} for file, _ in FAULTS]
     files = [{"path": f"{site.etc}/{n}", "content": "{{ 'x' * 1000000 }}"} for n in range(5)]
-    [result] = site.run(site.args(*files))
-    assert f"with {site.etc}/4 the set has 5000000 bytes" in result["msg"]
+    calls.append({"args": site.args(*files)})
+    *results, too_large = site.run_all(*calls, extra_vars={"broken": broken})
+    assert len(results) == len(FAULTS)
+    for (_, said), result in zip(FAULTS, results, strict=True):
+        assert result["failed"]
+        assert said in result["msg"] and f"config_set demo: {path}" in result["msg"]
+    assert f"with {site.etc}/4 the set has 5000000 bytes" in too_large["msg"]
     assert list(site.etc.iterdir()) == []
 
 
@@ -234,35 +243,23 @@ def test_failed_validation_tells_what_the_validator_said(site: Site) -> None:
     path.write_text("found")
     argv = ["/bin/sh", "-c", 'echo "$1: line 1 is bad"; exit 3', "-", f"{{{path}}}"]
     args = site.args({"path": str(path), "content": "x"}, validate=[{"argv": argv}])
-    for check in (True, False):
-        [result] = site.run(args, check=check)
+    for result in site.run_all({"args": args, "check_mode": True}, {"args": args}):
         assert f"{path}: line 1 is bad" in result["msg"] and "exit code 3" in result["msg"]
     assert path.read_text() == "found" and len(list(site.etc.iterdir())) == 1
 
 
 @pytest.fixture
-def syslog() -> Iterator[Callable[[], str]]:
-    """What arrives at /dev/log, where nobody else listens to it."""
-    path = Path("/dev/log")
-    if path.exists() or os.geteuid() != 0:
-        pytest.skip("/dev/log belongs to a real syslog here")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        server.bind(str(path))
-        server.setblocking(False)
-
-        def read() -> str:
-            said = b""
-            while True:
-                try:
-                    said += server.recv(1 << 16) + b"\n"
-                except BlockingIOError:
-                    return said.decode(errors="replace")
-
-        try:
-            yield read
-        finally:
-            path.unlink()
+def syslog(tmp_path: Path) -> dict[str, Any]:
+    """An environment in which modules log to a file (``path``) instead of the machine's syslog."""
+    where = tmp_path / "syslog"
+    where.mkdir()
+    said = where / "said"
+    said.touch()
+    (where / "sitecustomize.py").write_text(
+        "import syslog\n"
+        f"syslog.syslog = lambda *said: open({str(said)!r}, 'a').write(str(said) + '\\n')\n"
+    )
+    return {"path": said, "environment": {"PYTHONPATH": str(where)}}
 
 
 def leaked(*texts: str) -> list[str]:
@@ -272,26 +269,27 @@ def leaked(*texts: str) -> list[str]:
 
 
 @pytest.mark.parametrize("secret", [True, False])
-def test_contents_leak_nowhere(site: Site, syslog: Callable[[], str], secret: bool) -> None:
+def test_contents_leak_nowhere(site: Site, syslog: dict[str, Any], secret: bool) -> None:
     path = site.etc / "key"
     argv = ["/bin/sh", "-c", 'cat "$1"; grep -q never "$1" || exit 1', "-", f"{{{path}}}"]
     entry = {"path": str(path), "content": "{{ key }}\n", "secret": secret}
-    said: list[str] = []
-    runs: list[dict[str, Any]] = [
-        {"check": True},
-        {},
-        {"check": True},
-        {"args": {"validate": [{"argv": argv}], "files": [{**entry, "content": "{{ key }}2"}]}},
-        {"args": {"state": "absent"}},
-    ]
-    for options in runs:
-        args = {**site.args(entry), **options.pop("args", {})}
-        more = {"extra_vars": {"key": CANARY}, "options": ("-vvvv",), "diff": secret}
-        results = site.run(args, **options, **more)
-        said += [results.output, str(list(results))]
-        assert "invocation" not in results[0]
-    log = syslog()
-    assert "config_set" in log, "the module was logged"
+    base = site.args(entry)
+    refused = {"validate": [{"argv": argv}], "files": [{**entry, "content": "{{ key }}2"}]}
+    results = site.run_all(
+        {"args": base, "check_mode": True},
+        {"args": base},
+        {"args": {**base, **refused}},
+        {"args": {**base, "state": "absent"}},
+        extra_vars={"key": CANARY},
+        options=("-vvvv",),
+        diff=secret,
+        environment=syslog["environment"],
+    )
+    assert [bool(result.get("failed")) for result in results] == [False, False, True, False]
+    assert not any("invocation" in result for result in results)
+    said = [*results.output.splitlines(), *map(str, results)]
+    log = syslog["path"].read_text()
+    assert log.count("payload=NOT_LOGGING_PARAMETER") == 4, "each call was logged"
     if secret:
         assert leaked(*said, log) == []
     else:
@@ -322,9 +320,10 @@ def test_pending_units_become_a_fact(site: Site, tmp_path: Path) -> None:
     show = {"ansible.builtin.debug": {"var": "ansible_facts['cloudlet_units_pending']"}}
     tasks = [*({"cloudlet.deploy.config_set": args} for args in sets), show]
     everything = {"restart": ["door.service"], "reload": ["web.service"]}
-    for check in (True, False, False):
-        results = site.run_tasks(tasks, check=check, environment=environment)
+    planned = site.run_tasks(tasks, check=True, environment=environment)
+    done = site.run_tasks(tasks * 2, environment=environment)
+    for results in (planned, done[:4], done[4:]):
         assert results[0]["units_pending"] == {"restart": ["door.service"], "reload": []}
         assert results[1]["units_pending"]["reload"] == ["door.service", "web.service"]
         assert results[3]["ansible_facts['cloudlet_units_pending']"] == everything
-    assert results[0]["changed"] and results[0]["changes"] == []
+    assert done[4]["changed"] and done[4]["changes"] == []

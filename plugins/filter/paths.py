@@ -9,11 +9,19 @@ import posixpath
 from ansible.errors import AnsibleFilterError
 
 
-def below(entries, parent):
+def below(entries, parent, accounts=()):
     """``entries`` with each ``path`` placed below ``parent``.
 
-    Raises AnsibleFilterError for a path that leads out of it.
+    Owners and groups that ``accounts`` (``{name, uid, group, gid}``) tells the numbers of
+    become numbers: a file system that outlives its hosts holds numbers, and on a new host a
+    plan has to compare before the accounts are made. Raises AnsibleFilterError for a path
+    that leads out of ``parent``.
     """
+    uids = {account["name"]: str(account["uid"]) for account in accounts}
+    gids = {}
+    for account in accounts:
+        gid = account.get("gid") or account["uid"]
+        gids.setdefault(account.get("group") or account["name"], str(gid))
     placed = []
     for entry in entries:
         path = posixpath.normpath(posixpath.join(parent, entry["path"]))
@@ -23,7 +31,12 @@ def below(entries, parent):
             raise AnsibleFilterError(
                 "%s does not lie below %s: write it relative to that." % (entry["path"], parent)
             )
-        placed.append(dict({"mode": "0755"}, **dict(entry, path=path)))
+        one = {"mode": "0755", **entry, "path": path}
+        if "owner" in one:
+            one["owner"] = uids.get(one["owner"], one["owner"])
+        if "group" in one:
+            one["group"] = gids.get(one["group"], one["group"])
+        placed.append(one)
     return placed
 
 

@@ -16,6 +16,21 @@ def test_paths_are_placed_below_their_parent() -> None:
     assert below([{"path": "lab"}], "/srv/storage/")[0]["path"] == "/srv/storage/lab"
 
 
+def test_owners_become_the_numbers_that_a_shared_file_system_holds() -> None:
+    accounts = [{"name": "grid", "uid": 5001}, {"name": "cms", "uid": 5002, "group": "vo"}]
+    entries = [
+        {"path": "a", "owner": "grid", "group": "grid"},
+        {"path": "b", "owner": "cms", "group": "vo"},
+        {"path": "c", "owner": "root", "group": "adm"},
+    ]
+    placed = below(entries, "/s", accounts)
+    assert [(d["owner"], d["group"]) for d in placed] == [
+        ("5001", "5001"),
+        ("5002", "5002"),
+        ("root", "adm"),
+    ]
+
+
 @pytest.mark.parametrize("path", ["", ".", "..", "../other", "/etc", "lab/../../storage2"])
 def test_a_path_that_leads_out_is_refused(path: str) -> None:
     with pytest.raises(AnsibleFilterError, match="does not lie below /srv/storage"):

@@ -21,7 +21,7 @@ def test_what_gridftp_took_the_door_lists(lab: TestLab) -> None:
     lab.as_alice("head -c 100000000 /dev/urandom >/tmp/sent")
     lab.as_alice(f"globus-url-copy file:///tmp/sent {GSIFTP}/hundred")
     listing = lab.as_alice(f"gfal-ls -l '{SURL}'").stdout
-    assert [line.split()[4] for line in listing.splitlines() if line.endswith("hundred")] == [
+    assert [line.split()[4] for line in listing.splitlines() if line.split()[-1] == "hundred"] == [
         "100000000"
     ]
     lab.as_alice(f"globus-url-copy {GSIFTP}/hundred file:///tmp/received")

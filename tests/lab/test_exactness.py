@@ -18,8 +18,9 @@ pytestmark = pytest.mark.lab
 def planned(document: dict[str, Any], host: str) -> dict[str, set[str]]:
     """Names of what the plan lists for ``host``, by kind; an entry of Ansible's own is a bug."""
     found: dict[str, set[str]] = {}
-    for change in document["changes"]:
-        if change["host"] == host:
+    (one,) = [entry for entry in document["plan"]["hosts"] if entry["host"] == host]
+    for component in one["components"]:
+        for change in component["changes"]:
             found.setdefault(change["kind"], set()).add(change["name"])
     assert "task" not in found, f"not exact: {found['task']}"
     return found

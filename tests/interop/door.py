@@ -113,7 +113,7 @@ class Door:
         return ["java", "-server", *memory, *defines, "-cp", classes, main, str(rc_file)]
 
     def fail_to_start(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.argv(), capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(self.argv(), capture_output=True, text=True, timeout=90, check=False)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Door]:
@@ -121,7 +121,7 @@ class Door:
         with output.open("w") as stream:
             process = subprocess.Popen(self.argv(), stdout=stream, stderr=stream)
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while "is ready" not in output.read_text():
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"did not start: {output.read_text()}")
@@ -141,7 +141,7 @@ class Door:
         *,
         tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         first: bytes = b"0",
-        timeout: float = 10,
+        timeout: float = 120,
     ) -> Client:
         """TLS as ``user`` (a name of the lab, a PEM file with chain and key, or nobody)."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -288,7 +288,7 @@ def gfal(pki: Pki, *argv: str, proxy: Path | None = None, user: str = "alice") -
         **credentials,
     }
     done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=60, check=False, env=environment
+        argv, capture_output=True, text=True, timeout=120, check=False, env=environment
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -124,6 +124,7 @@ def test_every_internal_variable_is_defined(role: str) -> None:
 
 @_ROLE
 def test_readme_names_every_option(role: str) -> None:
+    """That it is current to the letter is checked by scripts/generate-docs --check."""
     readme = (ROLES[role] / "README.md").read_text()
     assert [name for name in _options(role) if name not in readme] == []
 

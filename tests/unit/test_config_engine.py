@@ -651,3 +651,63 @@ def test_two_calls_at_once_do_not_mix(host: Host, monkeypatch: pytest.MonkeyPatc
     with locked(str(host.state)), pytest.raises(host_state.StateError, match="another process"):
         host.apply(file(host.etc / "a"))
     assert not (host.etc / "a").exists()
+
+
+class FakeModule:
+    """AnsibleModule's interface to SELinux."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, list[str], bool]] = []
+
+    def selinux_context(self, path: str) -> list[str | None]:
+        return [None] * 4 if path.endswith("unknown") else ["u", "r", "of_t", "s0"]
+
+    def selinux_default_context(self, path: str, mode: int) -> list[str | None]:
+        return [None] * 4 if path.endswith("unknown") else ["u", "r", "default_t", "s0"]
+
+    def set_context_if_different(self, path: str, context: list[str], changed: bool) -> bool:
+        self.given.append((path, context, changed))
+        return True
+
+
+def test_selinux_goes_through_ansible_module() -> None:
+    from ansible_collections.cloudlet.deploy.plugins.modules import config_set
+
+    module = FakeModule()
+    selinux = config_set.SELinux(module)
+    assert selinux.of("/a") == ["u", "r", "of_t", "s0"] and selinux.of("/unknown") is None
+    assert selinux.default("/a", 0) == ["u", "r", "default_t", "s0"]
+    assert selinux.default("/unknown", 0) is None
+    selinux.set("/a", None)
+    selinux.set("/a", ["u", "r", "x_t", "s0"])
+    assert module.given == [("/a", ["u", "r", "x_t", "s0"], False)]
+
+
+def test_each_phase_is_on_disk_before_the_next(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut, unlike a kill, loses what was not fsynced."""
+    (host.etc / "a").write_text("found")
+    events: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def told_fsync(fd: int) -> None:
+        events.append(("fsync", str(Path(f"/proc/self/fd/{fd}").readlink())))
+        fsync(fd)
+
+    def told_replace(source: str, target: str) -> None:
+        events.append(("replace", str(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", told_fsync)
+    monkeypatch.setattr(os, "replace", told_replace)
+    host.apply(file(host.etc / "a"))
+    staged = config_files.staged_path("demo", str(host.etc / "a"))
+    blob = config_store.blob_name(str(host.etc / "a"))
+    journal, manifest = (str(host.set_dir / f"{n}.json") for n in ("journal", "manifest"))
+    generations = host.set_dir / "generations"
+    staging, commit = (n for n, event in enumerate(events) if event == ("replace", journal))
+    renamed, recorded = (events.index(("replace", p)) for p in (str(host.etc / "a"), manifest))
+    assert staging < events.index(("fsync", staged)) < commit < renamed < recorded
+    for kept in (generations / "0" / blob, generations / "1" / blob):
+        assert staging < events.index(("fsync", str(kept))) < commit
+    assert ("fsync", str(host.set_dir)) in events[commit:renamed], "the journal's name"
+    assert ("fsync", str(host.etc)) in events[renamed:recorded], "the new file's name"

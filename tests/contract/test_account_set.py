@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oldest_python import PYTHON
 
 Run = Callable[..., Any]
 USER, GROUP = f"cdt{os.getpid()}", f"cdg{os.getpid()}"
@@ -58,7 +59,8 @@ def test_accounts_are_made_kept_and_taken_back(
             account_set(state, check=True, state="absent"),
             account_set(state, state="absent"),
             account_set(state, state="absent"),
-        ]
+        ],
+        python=PYTHON,
     )
     assert [(c["kind"], c["name"], c["action"]) for c in done["changes"]] == [
         ("group", GROUP, "create"),

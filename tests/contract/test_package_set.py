@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from oldest_python import PYTHON
 
 Run = Callable[..., Any]
 
@@ -24,7 +25,8 @@ def test_nothing_missing_and_a_prediction(run_tasks: Run, tmp_path: Path) -> Non
             task(names=["dpkg", "coreutils"]),
             task(state="absent"),
             task(check=True, names=["dpkg", "no-such-package-of-ours"]),
-        ]
+        ],
+        python=PYTHON,
     )
     assert there["changed"] is False and there["changes"] == absent["changes"] == []
     assert predicted["changes"] == [

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from oldest_python import PYTHON
+
 Run = Callable[..., Any]
 UNIT = "cloudlet-demo-not-there.service"
 
@@ -25,7 +27,8 @@ def test_units_are_planned_before_they_exist(run_tasks: Run, tmp_path: Path) -> 
             unit_set(tmp_path / "state", check=True, units=units, pending=order),
             unit_set(tmp_path / "state", units=[], pending=fact),
             unit_set(tmp_path / "state", units=units),
-        ]
+        ],
+        python=PYTHON,
     )
     assert [(c["name"], c["action"]) for c in planned["changes"]] == [
         (UNIT, "enable"),
@@ -46,7 +49,7 @@ def test_health_names_host_and_port_and_what_to_do(run_tasks: Run) -> None:
         {"cloudlet.deploy.grid_health": ask, "ignore_errors": True},
         {"cloudlet.deploy.grid_health": {"kind": "srm", "host": "localhost", "port": 1}},
     ]
-    checked, failed, incomplete = run_tasks(tasks)
+    checked, failed, incomplete = run_tasks(tasks, python=PYTHON)
     assert checked["checked"] is False and not checked.get("failed")
     assert failed["failed"] and "firewall" in failed["msg"]
     assert failed["msg"].startswith(f"The GridFTP server 127.0.0.1:{port} is not healthy: nothing")

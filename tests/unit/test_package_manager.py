@@ -198,6 +198,13 @@ def test_ledger_knows_all_that_arrives_before_it_does(host: MiniApt) -> None:
     assert sorted(entries(host)) == ["package:gridftp", "package:libglobus"]
 
 
+def test_nothing_is_taken_away_and_nothing_recommended(host: MiniApt) -> None:
+    component(host).present(["gridftp"])
+    installs = [argv for argv in host.calls if "install" in argv]
+    assert len(installs) == 2
+    assert all({"--no-install-recommends", "--no-remove"} <= set(argv) for argv in installs)
+
+
 def test_services_are_held_back_and_then_disabled(host: MiniApt) -> None:
     component(host).present(["gridftp"])
     assert host.environments[0]["CLOUDLET_DEPLOY_HOLD_SERVICES"] == "1"

@@ -711,3 +711,12 @@ def test_each_phase_is_on_disk_before_the_next(host: Host, monkeypatch: pytest.M
         assert staging < events.index(("fsync", str(kept))) < commit
     assert ("fsync", str(host.set_dir)) in events[commit:renamed], "the journal's name"
     assert ("fsync", str(host.etc)) in events[renamed:recorded], "the new file's name"
+
+
+def test_found_content_is_kept_only_while_the_path_is_ours(host: Host) -> None:
+    (host.etc / "key").write_text(CANARY)
+    host.apply(file(host.etc / "key"), file(host.etc / "a"))
+    assert CANARY in contents(host.set_dir / "generations" / "0")
+    host.apply(file(host.etc / "a"))
+    assert (host.etc / "key").read_text() == CANARY
+    assert CANARY not in contents(host.state)

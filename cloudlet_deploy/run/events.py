@@ -199,8 +199,6 @@ def _changes(result: Mapping[str, Any], task: str) -> Iterator[Change]:
 
 def _message(result: Mapping[str, Any]) -> str:
     """Ansible's own reason; of a loop, those of the items that failed."""
-    if "censored" in result:
-        return HIDDEN
     reasons = []
     for part in _parts(result):
         if part is not result and not (part.get("failed") or part.get("unreachable")):

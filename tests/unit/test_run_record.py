@@ -140,6 +140,15 @@ def test_damaged_record_is_an_error_and_hides_no_other(text: str) -> None:
     assert [record.run_id for record in list_records()] == [journal.record.run_id]
 
 
+def test_newer_schema_is_refused_by_its_number() -> None:
+    with _journal() as journal:
+        journal.finish(ExitCode.DONE)
+    path = journal.directory / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
+    with pytest.raises(CheckFailedError, match="has schema 99"):
+        read_record("last")
+
+
 def test_old_records_go(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setattr(records, "KEPT", 3)
     for number in range(5):

@@ -21,9 +21,9 @@ subprocess.Popen([sys.executable, sys.argv[1], f"--parent={os.getpid()}", *sys.a
 time.sleep(60)
 """
 
-#: Leaves a child in a session of its own that ignores polite signals, as Ansible's workers may.
+#: Leaves an orphan in a session of its own that ignores polite signals, as Ansible's workers may.
 _STUBBORN = (
-    "trap '' INT TERM HUP; setsid sh -c 'trap \"\" INT TERM HUP; sleep 61; sleep 61' & sleep 62"
+    "trap '' INT TERM HUP; (setsid sh -c 'trap \"\" INT TERM HUP; sleep 61; sleep 61' &); sleep 62"
 )
 
 
@@ -69,7 +69,10 @@ def test_command_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_command_has_its_own_session_and_nothing_to_read(tmp_path: Path) -> None:
-    script = "import os, sys; print(os.getsid(0) == os.getpid(), repr(sys.stdin.read()))"
+    script = (
+        "import os, signal, sys; print(os.getsid(0) == os.getpid(), repr(sys.stdin.read()),"
+        " signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    )
     done = subprocess.run(
         _argv(tmp_path, sys.executable, "-c", script),
         check=True,
@@ -78,7 +81,7 @@ def test_command_has_its_own_session_and_nothing_to_read(tmp_path: Path) -> None
         timeout=10,
         input="typed",
     )
-    assert done.stdout == "True ''\n"
+    assert done.stdout == "True '' set()\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

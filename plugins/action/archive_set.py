@@ -99,7 +99,7 @@ class ActionModule(ActionBase):
         if found != wanted:
             raise AnsibleActionFail(
                 "%s has the checksum %s, not %s as the inventory says. It is damaged, or another "
-                "version: compare both with what its origin publishes. Nothing of it reached a host."
+                "version: compare both with what its origin publishes. It was not unpacked."
                 % (name, found, wanted)
             )
         return path

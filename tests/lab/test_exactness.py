@@ -79,8 +79,8 @@ DOOR_KEY = "/etc/grid-security/bestman/bestmankey.pem"
 
 #: host, how to alter, kind and name that the plan must then list, and nothing else.
 ALTERATIONS = [
-    (TRANSFER, "echo '# by hand' >>/etc/gridftp.conf", "file", "/etc/gridftp.conf"),
-    (TRANSFER, "chmod 600 /etc/gridftp.conf", "file", "/etc/gridftp.conf"),
+    (TRANSFER, "echo '# by hand' >>/etc/gridftp.d/cloudlet.conf", "file", "/etc/gridftp.d/cloudlet.conf"),
+    (TRANSFER, "chmod 600 /etc/gridftp.d/cloudlet.conf", "file", "/etc/gridftp.d/cloudlet.conf"),
     (TRANSFER, "rm /etc/grid-security/grid-mapfile", "file", "/etc/grid-security/grid-mapfile"),
     (
         TRANSFER,

@@ -68,6 +68,8 @@ kept:
   returned: when O(state=absent)
 """
 
+import os  # noqa: E402
+
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import (  # noqa: E402
     change,
@@ -78,6 +80,8 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import 
     Ledger,
     StateError,
     locked,
+    read_json,
+    write_json,
 )
 from ansible_collections.cloudlet.deploy.plugins.module_utils.packages import (  # noqa: E402
     INSTALLED,
@@ -103,6 +107,7 @@ class PackageSet:
         self.state_dir = state_dir
         self.run = run
         self.check = check
+        self._holding = os.path.join(state_dir, "holding-units.json")
 
     def present(self, names, hold_units=True):
         """Install what is missing; returns the module's result."""
@@ -110,6 +115,7 @@ class PackageSet:
         missing = self._missing(names)
         changes = [change(KIND, name, "install") for name in missing]
         if not self.check:
+            self._finish_holding()
             self._adopt([name for name in names if name not in missing])
         if not missing or self.check:
             return {"changed": bool(missing), "changes": changes}
@@ -156,8 +162,13 @@ class PackageSet:
             arriving = self.manager.prepare(missing, environment)
             before = self.manager.states()
             fresh = self._record(arriving, before)
+            if hold_units:
+                write_json(self._holding, {"names": missing})
             try:
                 self.manager.install(missing, environment)
+            except PackageError:
+                self._finish_holding()
+                raise
             finally:
                 arrived = self._settle(before, fresh)
         after = self.manager.states()
@@ -167,8 +178,7 @@ class PackageSet:
                 "%s: the package manager reported success, but no package of this name is "
                 "installed. If it is a virtual package, name the real one." % ", ".join(absent)
             )
-        if hold_units:
-            self._hold(missing)
+        self._finish_holding()
         return arrived
 
     def _settle(self, before, fresh):
@@ -180,10 +190,16 @@ class PackageSet:
         self._record(arrived, before)
         return arrived
 
-    def _hold(self, names):
-        units = unit_names([path for name in names for path in self.manager.files(name)])
+    def _finish_holding(self):
+        """Disable what new packages enabled; a run that was killed before is made up for."""
+        document = read_json(self._holding)
+        if document is None:
+            return
+        files = [path for name in document["names"] for path in self.manager.files(name)]
+        units = unit_names(files)
         if units:
             self.run(["systemctl", "disable", "--quiet", *units])
+        os.unlink(self._holding)
 
     def absent(self):
         """Remove what came with this component; returns the module's result."""

@@ -32,7 +32,7 @@ class MiniApt:
         self.states = {"dpkg": "installed", "libssl": "installed"}
         self.lists_are_read = True
         self.fail_install: Result | None = None
-        self.kill_install = False
+        self.kill_install = self.kill_disable = False
         self.calls: list[list[str]] = []
         self.environments: list[dict[str, str]] = []
         self.ledger_at_install: dict[str, Any] | None = None
@@ -61,6 +61,8 @@ class MiniApt:
         return ""
 
     def _systemctl(self, args: list[str], _: dict[str, str]) -> str:
+        if self.kill_disable:
+            os._exit(9)
         return ""
 
     def _apt_cache(self, args: list[str], _: dict[str, str]) -> str:
@@ -213,6 +215,19 @@ def test_services_are_held_back_and_then_disabled(host: MiniApt) -> None:
     assert not [c for c in host.calls if c[0] == "systemctl" and "libglobus.service" in c]
 
 
+def test_run_killed_before_units_are_disabled_is_made_up_for(host: MiniApt) -> None:
+    host.kill_disable = True
+    assert killed(lambda: component(host).present(["gridftp"])) == 9
+    host.kill_disable = False
+    host.states.update({"gridftp": "installed", "libglobus": "installed"})
+    component(host, check=True).present(["gridftp"])
+    assert not host.ran("systemctl")
+    assert component(host).present(["gridftp"])["changes"] == []
+    assert host.calls.count(["systemctl", "disable", "--quiet", "gridftp.service"]) == 1
+    component(host).present(["gridftp"])
+    assert host.calls.count(["systemctl", "disable", "--quiet", "gridftp.service"]) == 1
+
+
 def test_units_are_left_alone_on_request(host: MiniApt) -> None:
     component(host).present(["gridftp"], hold_units=False)
     assert not host.ran("systemctl")
@@ -328,6 +343,7 @@ def test_failure_says_why_and_claims_nothing(host: MiniApt) -> None:
     assert "E: You don't have enough free space." in str(caught.value)
     assert "Reading" not in str(caught.value)
     assert entries(host) == {}
+    assert not list(host.state_dir.glob("holding*"))
 
 
 def test_lists_that_are_too_old_are_read_again(host: MiniApt) -> None:

@@ -56,6 +56,7 @@ _HOST_PACKAGES = (
 _READY_PACKAGES = (
     "acl",
     "globus-gridftp-server-progs",
+    "logrotate",
     "openjdk-17-jre-headless",
     "python3-apt",
     "strace",

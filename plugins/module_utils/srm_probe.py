@@ -288,8 +288,8 @@ def _answer_of(root, surl):
 
 
 _NEXT_STEPS = {
-    "SRM_AUTHORIZATION_FAILURE": "Put the DN of the certificate into the gridmap, with an account "
-    "that may read the path.",
+    "SRM_AUTHORIZATION_FAILURE": "Put the DN of the certificate into the gridmap with an account "
+    "that may read the path, and the path into those that the door allows.",
     "SRM_AUTHENTICATION_FAILURE": "Is the CA of the certificate trusted by the door?",
     "SRM_INVALID_PATH": "Is the storage mounted, and does the path exist and lie in the paths "
     "that the door allows?",

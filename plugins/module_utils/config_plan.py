@@ -204,7 +204,9 @@ class _Builder:
                 last = dict(recorded, kind=kind)
                 if recorded.get("left") or _action(now, last) is None:
                     continue
-                if path in self.journal["before"] and now == self.journal["before"][path]:
+                found = self.journal["before"].get(path)
+                if found and now.get("sha256") == found.get("sha256"):
+                    # Not replaced yet, or its attributes are on their way.
                     continue
                 self.plan.drift.append(path)
                 if now["kind"] == "file" and path in lost and now["sha256"] != last["sha256"]:

@@ -125,7 +125,10 @@ def setup_second(host: Host) -> dict[str, Any]:
         file(host.etc / "attributes", "same\n", mode="0644"),
         file(host.etc / "made" / "added", "z\n"),
         file(host.etc / "late", "z\n", secret=True),
-        directories=[{"path": str(host.etc / "made"), "mode": "0755"}],
+        directories=[
+            {"path": str(host.etc / "made"), "mode": "0755"},
+            {"path": str(host.etc / "made" / "fresh"), "mode": "0755"},
+        ],
     )
 
 
@@ -147,6 +150,7 @@ class Case:
         host.state.mkdir(mode=0o700, exist_ok=True)
         host.save()
         self.old = host.snapshot()
+        self.drift = host.run(self.request, check=True)["drift"]
         steps = run_killed(host, self.request, None)
         assert steps is not None and steps > 20
         self.steps = steps
@@ -204,6 +208,7 @@ def test_killed_before_each_step_the_next_call_completes(case: Case) -> None:
         result = case.host.run(case.request)
         assert predicted["changes"] == result["changes"], limit
         assert predicted["generation"] == result["generation"], limit
+        assert set(result["drift"]) <= set(case.drift), limit
         assert final(case.host) == case.end, limit
         assert not case.host.leftovers(), limit
         _assert_told(case.host, before, result)

@@ -11,6 +11,7 @@ from cloudlet_deploy.cli.options import (
     AnsibleOptions,
     ansible_options,
     component_option,
+    diff_option,
     output_option,
     yes_option,
 )
@@ -18,6 +19,7 @@ from cloudlet_deploy.errors import CloudletError, ExitCode, UsageError, stronges
 
 if TYPE_CHECKING:
     from cloudlet_deploy.cli._flow import Prepared
+    from cloudlet_deploy.cli._plan_view import Detail
     from cloudlet_deploy.run.outcome import RunOutcome
     from cloudlet_deploy.run.record import Journal
 
@@ -26,40 +28,49 @@ if TYPE_CHECKING:
 @ansible_options
 @component_option
 @yes_option
+@diff_option
 @output_option
 def command(
-    options: AnsibleOptions, components: tuple[str, ...], yes: bool, output: str
+    options: AnsibleOptions, components: tuple[str, ...], yes: bool, diff: bool, output: str
 ) -> ExitCode:
     """Make the hosts as the site says.
 
     Validates the site, shows what would change, asks, changes it and keeps a record. Hosts
-    that cannot be reached do not stop the others.
-    """
-    from cloudlet_deploy.cli import _flow  # noqa: PLC0415 - --help needs none of it
+    that cannot be reached do not stop the others. What was interrupted is finished by
+    doing it again.
 
+    \b
+    Examples:
+      cloudlet-deploy apply -i mysite
+      cloudlet-deploy apply -i mysite --limit door.example.org --ask-become-pass
+      cloudlet-deploy apply -i mysite --component gridftp --yes --output json
+    """
+    from cloudlet_deploy.cli import _flow, _plan_view  # noqa: PLC0415 - --help needs none of it
+
+    detail = _plan_view.Detail.of(diff=diff, verbosity=options.verbosity)
     prepared = _flow.prepare(options, components)
     with prepared.journal("apply") as journal:
         try:
-            return _apply(prepared, journal, options, yes=yes, output=output)
+            return _apply(prepared, journal, detail, yes=yes, output=output)
         except CloudletError as error:
             journal.finish(error.exit_code, error=error.message)
             raise
 
 
 def _apply(
-    prepared: Prepared, journal: Journal, options: AnsibleOptions, *, yes: bool, output: str
+    prepared: Prepared, journal: Journal, detail: Detail, *, yes: bool, output: str
 ) -> ExitCode:
-    from cloudlet_deploy.cli import _flow, render, view  # noqa: PLC0415
+    from cloudlet_deploy.cli import _flow, _plan_view, render, view  # noqa: PLC0415
 
     predicted = _flow.run(prepared, prepared.plan.predicting(), journal)
     pending = predicted.changed(predicted.good)
     if output == "table":
         view.notices(predicted)
-        view.plan(pending, whole=options.verbosity > 0)
+        _plan_view.show_all(pending, detail)
         view.failures(predicted, prepared.user_of, planning=True)
     made: RunOutcome | None = None
     if pending:
-        _ask(view.count(pending), yes=yes)
+        _ask(_plan_view.count(pending), yes=yes)
         journal.phase("change")
         made = _flow.run(prepared, prepared.plan.only(predicted.good), journal)
     code = strongest([predicted.exit_code, made.exit_code if made else ExitCode.DONE])

@@ -42,6 +42,13 @@ def command(
 
     Every setting is in the files with its meaning. What only you can know has a
     placeholder; these are listed at the end.
+
+    \b
+    Examples:
+      cloudlet-deploy init mysite
+      cloudlet-deploy init mysite --door door.example.org \\
+          --transfer data1.example.org --transfer data2.example.org \\
+          --ca-files /etc/grid-security/certificates
     """
     from cloudlet_deploy.site import scaffold  # noqa: PLC0415 - --help needs none of it
 

@@ -2,7 +2,7 @@
 
 ``site_options`` and ``ansible_options`` hand the command one frozen ``AnsibleOptions`` as
 its argument ``options``; the others hand one plain value each: ``output`` ("table" or
-"json"), ``yes`` and ``components``.
+"json"), ``yes``, ``diff`` and ``components``.
 """
 
 from __future__ import annotations
@@ -162,6 +162,16 @@ def yes_option(function: _Function) -> _Function:
     return click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")(
         function
     )
+
+
+def diff_option(function: _Function) -> _Function:
+    """``--diff``: show the contents of new files too, and long diffs to their end."""
+    return click.option(
+        "-D",
+        "--diff",
+        is_flag=True,
+        help="Show the contents of new and removed files too, and long diffs whole.",
+    )(function)
 
 
 def component_option(function: _Function) -> _Function:

@@ -8,6 +8,7 @@ from cloudlet_deploy.cli.options import (
     AnsibleOptions,
     ansible_options,
     component_option,
+    diff_option,
     output_option,
 )
 from cloudlet_deploy.errors import ExitCode, strongest
@@ -16,13 +17,25 @@ from cloudlet_deploy.errors import ExitCode, strongest
 @click.command("plan")
 @ansible_options
 @component_option
+@diff_option
 @output_option
-def command(options: AnsibleOptions, components: tuple[str, ...], output: str) -> ExitCode:
+def command(
+    options: AnsibleOptions, components: tuple[str, ...], diff: bool, output: str
+) -> ExitCode:
     """Show what apply would change, with diffs, and change nothing.
 
-    Exits with 2 when something would change, with 0 when the hosts are as the site says.
+    Of new and removed files only the names are shown; --diff adds their contents. Secret
+    files are never shown; -v adds their digests. Exits with 2 when something would change,
+    with 0 when the hosts are as the site says.
+
+    \b
+    Examples:
+      cloudlet-deploy plan -i mysite
+      cloudlet-deploy plan -i mysite --limit door.example.org --diff
+      cloudlet-deploy plan -i mysite --component gridftp --output json
     """
-    from cloudlet_deploy.cli import _flow, render, view  # noqa: PLC0415 - --help needs none of it
+    # --help needs none of it.
+    from cloudlet_deploy.cli import _flow, _plan_view, render, view  # noqa: PLC0415
 
     prepared = _flow.prepare(options, components)
     with prepared.journal("plan") as journal:
@@ -36,10 +49,10 @@ def command(options: AnsibleOptions, components: tuple[str, ...], output: str) -
         render.document("plan", code, {"site": prepared.site.path, **data})
         return code
     view.notices(predicted)
-    view.plan(pending, whole=options.verbosity > 0)
+    _plan_view.show_all(pending, _plan_view.Detail.of(diff=diff, verbosity=options.verbosity))
     view.failures(predicted, prepared.user_of)
     if pending:
-        click.echo(view.count(pending))
+        click.echo(_plan_view.count(pending))
     else:
         view.nothing(predicted)
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,10 +18,14 @@ from cloudlet_deploy.errors import CloudletError, ExitCode
 from cloudlet_deploy.run.paths import state_home
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 #: Number of the form of all JSON documents; raised when a key changes its meaning.
 JSON_SCHEMA = 1
+
+#: Spaces at the end of a line, before the sequences that end its colors.
+_FILLING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 
 
 @cache
@@ -29,6 +34,21 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console  # noqa: PLC0415 - slow, and --help needs none of it
 
     return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def text(content: str, style: str = "") -> Text:
+    """``content`` as it is, without markup; tabs become spaces, which Rich can count."""
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(content.expandtabs(8), style=style)
+
+
+def trimmed(renderable: RenderableType) -> None:
+    """Print a table without the spaces that Rich fills its last column with."""
+    out = console()
+    with out.capture() as captured:
+        out.print(renderable)
+    out.file.write(_FILLING.sub(r"\1", captured.get()))
 
 
 def document(command: str, exit_code: ExitCode, data: Mapping[str, Any]) -> None:

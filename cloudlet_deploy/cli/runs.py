@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 @click.group("runs")
 def command() -> None:
-    """Show what earlier runs did."""
+    """Show what earlier runs did.
+
+    Every plan and apply leaves a record on this machine, without diffs and secrets.
+
+    \b
+    Examples:
+      cloudlet-deploy runs list -n 5
+      cloudlet-deploy runs show last
+      cloudlet-deploy runs show 20261122T1504 --output json
+    """
 
 
 @command.command("list")
@@ -28,6 +37,11 @@ def list_runs(number: int, output: str) -> ExitCode:
     """List the last N runs, the newest first.
 
     A run that was killed says so: it did not come to write its end.
+
+    \b
+    Examples:
+      cloudlet-deploy runs list
+      cloudlet-deploy runs list -n 5 --output json
     """
     from rich.table import Table  # noqa: PLC0415 - --help needs none of it
     from rich.text import Text  # noqa: PLC0415
@@ -53,7 +67,7 @@ def list_runs(number: int, output: str) -> ExitCode:
             *(record.run_id, record.command, _ending(record), str(_changes(record) or "")),
             Text(Path(record.site).name or record.site),
         )
-    render.console().print(table)
+    render.trimmed(table)
     return ExitCode.DONE
 
 
@@ -61,10 +75,16 @@ def list_runs(number: int, output: str) -> ExitCode:
 @click.argument("run_id", metavar="RUN")
 @output_option
 def show_run(run_id: str, output: str) -> ExitCode:
-    """Show one run: RUN is its id, the beginning of it, or "last"."""
+    """Show one run: RUN is its id, the beginning of it, or "last".
+
+    \b
+    Examples:
+      cloudlet-deploy runs show last
+      cloudlet-deploy runs show 20261122T1504 --output json
+    """
     from rich.text import Text  # noqa: PLC0415 - --help needs none of it
 
-    from cloudlet_deploy.cli import render, view  # noqa: PLC0415
+    from cloudlet_deploy.cli import _plan_view, render  # noqa: PLC0415
     from cloudlet_deploy.run.record import read_record  # noqa: PLC0415
 
     record = read_record(run_id)
@@ -88,7 +108,7 @@ def show_run(run_id: str, output: str) -> ExitCode:
             out.print(Text(f"{name:8} {value}"), overflow="fold")
     if record.phase == "plan" and any(part.changes for part in record.components):
         out.print("These changes were planned, not made:")
-    view.plan((part for part in record.components if part.changes), whole=False)
+    _plan_view.show(part for part in record.components if part.changes)
     for failure in record.failures:
         where = ": ".join(filter(None, (failure.host, failure.component, failure.task)))
         out.print(Text(f"{failure.status}: {where}: {failure.message}", "red"), overflow="fold")

@@ -28,6 +28,12 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
     Unknown variables, wrong types and values, missing variables and groups are shown with
     file and line. Vaulted values without their password, and values that need facts of the
     hosts, are not checked. Exits with 4 if there is an error.
+
+    \b
+    Examples:
+      cloudlet-deploy validate -i mysite
+      cloudlet-deploy validate -i mysite --vault-password-file ~/.vault-password
+      cloudlet-deploy validate -i mysite --limit door.example.org --output json
     """
     from cloudlet_deploy.cli._site import load_site  # noqa: PLC0415 - --help needs none of it
     from cloudlet_deploy.site import components, validation  # noqa: PLC0415

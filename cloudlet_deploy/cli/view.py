@@ -1,26 +1,24 @@
-"""How a run looks: the plan, the progress and the summary."""
+"""How a run looks: its progress, its failures and its summary."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import click
 
 from cloudlet_deploy.cli import render
-from cloudlet_deploy.run.events import Diff, Event, Notice, Status, TaskEnded, TaskStarted
+from cloudlet_deploy.cli._plan_view import NO_COMPONENT, number
+from cloudlet_deploy.run.events import Event, Notice, Status, TaskEnded, TaskStarted
 from cloudlet_deploy.run.outcome import ComponentOutcome, RunOutcome
 from cloudlet_deploy.run.reasons import explain
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
-
-#: Lines of one diff that are shown unless all are asked for.
-_DIFF_LINES = 40
+    from rich.table import Table
 
 _STYLES = {
     Status.CHANGED: "yellow",
@@ -28,84 +26,6 @@ _STYLES = {
     Status.UNREACHABLE: "bold red",
     Status.OK: "green",
 }
-_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
-
-#: Tasks outside every role, such as gathering facts.
-_NO_COMPONENT = "(play)"
-
-
-def plan(parts: Iterable[ComponentOutcome], *, whole: bool) -> None:
-    """Show what would change, per host and component, with diffs.
-
-    ``whole`` shows long diffs to their end.
-    """
-    out = render.console()
-    host = ""
-    for part in parts:
-        if part.host != host:
-            host = part.host
-            out.print(_text(host, "bold"), overflow="fold")
-        out.print(_text(f"  {part.component or _NO_COMPONENT}", "bold cyan"), overflow="fold")
-        out.print(_changes(part))
-        for diff in _worth_showing(part):
-            _diff(out, diff, whole=whole)
-    if host:
-        out.print()
-
-
-def count(parts: Iterable[ComponentOutcome]) -> str:
-    """How much would change, in words."""
-    listed = list(parts)
-    changes, hosts = sum(len(p.changes) for p in listed), len({p.host for p in listed})
-    return f"{_number(changes, 'change')} on {_number(hosts, 'host')}"
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _changes(part: ComponentOutcome) -> RenderableType:
-    from rich.padding import Padding  # noqa: PLC0415 - --help needs none of it
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for change in part.changes:
-        what = _text(change.name)
-        if change.detail:
-            what.append(f"  {change.detail}", "dim")
-        table.add_row(_text(change.action, "yellow"), _text(change.kind), what)
-    return Padding(table, (0, 0, 0, 4), expand=False)
-
-
-def _worth_showing(part: ComponentOutcome) -> Iterator[Diff]:
-    """The diffs but those of the attributes of what is new: its row tells them."""
-    created = {change.name for change in part.changes if change.action == "create"}
-    for diff in part.diffs:
-        path, _, aspect = diff.path.partition(" (")
-        if not (aspect.endswith("attributes)") and path in created):
-            yield diff
-
-
-def _diff(out: Console, diff: Diff, *, whole: bool) -> None:
-    from rich.padding import Padding  # noqa: PLC0415
-
-    lines = diff.text.splitlines()
-    shown = lines if whole or len(lines) <= _DIFF_LINES else lines[: _DIFF_LINES - 1]
-    for line in shown:
-        text = _text(line, _DIFF_STYLES.get(line[:1], ""))
-        out.print(Padding(text, (0, 0, 0, 6), expand=False), overflow="fold")
-    if len(shown) < len(lines):
-        out.print(f"      ... {len(lines) - len(shown)} more lines, shown with -v", style="dim")
-
-
-def _text(text: str, style: str = "") -> Text:
-    from rich.text import Text  # noqa: PLC0415
-
-    return Text(text.expandtabs(8), style=style)
-
 
 #: The login user of a host, as far as known.
 UserOf = Callable[[str], str | None]
@@ -122,7 +42,7 @@ def failures(outcome: RunOutcome, user_of: UserOf, *, planning: bool = False) ->
 
 def nothing(predicted: RunOutcome) -> None:
     """Say that no change is pending, and of which hosts that is known."""
-    hosts = _number(len(predicted.good), "host")
+    hosts = number(len(predicted.good), "host")
     if not predicted.stopped:
         click.echo("Nothing to do.")
     elif predicted.good:
@@ -149,18 +69,18 @@ def summary(outcome: RunOutcome, run_id: str) -> None:
     host = ""
     for part in outcome.components:
         table.add_row(
-            _text("" if part.host == host else part.host, "bold"),
-            _text(part.component or _NO_COMPONENT),
-            _text(part.status, _STYLES.get(part.status, "")),
-            _text(str(len(part.changes) or "")),
-            _text(f"{part.seconds:.1f} s"),
+            render.text("" if part.host == host else part.host, "bold"),
+            render.text(part.component or NO_COMPONENT),
+            render.text(part.status, _STYLES.get(part.status, "")),
+            render.text(str(len(part.changes) or "")),
+            render.text(f"{part.seconds:.1f} s"),
         )
         host = part.host
     out = render.console()
-    out.print(table)
+    render.trimmed(table)
     counts = Counter(_host_status(outcome, host) for host in outcome.hosts)
     told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    out.print(_text(f"{told}; {outcome.seconds:.0f} s; record: {run_id}"), overflow="fold")
+    out.print(render.text(f"{told}; {outcome.seconds:.0f} s; record: {run_id}"), overflow="fold")
 
 
 def _host_status(outcome: RunOutcome, host: str) -> Status:
@@ -254,9 +174,9 @@ class PlainProgress:
         if isinstance(event, TaskStarted) and self._at.get(event.host) != event.component:
             self._at[event.host] = event.component
             doing = "working" if self._changing else "looking"
-            click.echo(f"{event.host}: {event.component or _NO_COMPONENT}: {doing}", err=True)
+            click.echo(f"{event.host}: {event.component or NO_COMPONENT}: {doing}", err=True)
         elif isinstance(event, TaskEnded):
-            where = f"{event.host}: {event.component or _NO_COMPONENT}"
+            where = f"{event.host}: {event.component or NO_COMPONENT}"
             for change in event.changes if self._changing else ():
                 click.echo(f"{where}: {change.action} {change.kind} {change.name}", err=True)
             if event.status.bad:
@@ -303,9 +223,9 @@ class LiveProgress:
             if event.status.bad:
                 self._ended = {**self._ended, event.host: event.status}
         elif isinstance(event, Notice):
-            self._out.print(_text(event.message, "dim"), overflow="fold")
+            self._out.print(render.text(event.message, "dim"), overflow="fold")
 
-    def _table(self) -> RenderableType:
+    def _table(self) -> Table:
         """Called from the display's thread: reads only what is replaced as a whole."""
         from rich.table import Table  # noqa: PLC0415
 
@@ -314,16 +234,16 @@ class LiveProgress:
             table.add_column(no_wrap=True, overflow="ellipsis")
         # Where it is narrow, the task gives way: the rest and the gaps take this much.
         taken = 11 + 8 + max(map(len, self._now), default=0)
-        taken += max((len(n.component or _NO_COMPONENT) for n in self._now.values()), default=0)
+        taken += max((len(n.component or NO_COMPONENT) for n in self._now.values()), default=0)
         room = max(self._out.width - taken, 8)
         for host, now in self._now.items():
             status = self._ended.get(host)
-            task = _text(status or now.task, _STYLES.get(status, "") if status else "")
+            task = render.text(status or now.task, _STYLES.get(status, "") if status else "")
             task.truncate(room, overflow="ellipsis")
             table.add_row(
-                _text(host, "bold"),
-                _text(now.component or _NO_COMPONENT, "cyan"),
+                render.text(host, "bold"),
+                render.text(now.component or NO_COMPONENT, "cyan"),
                 task,
-                _text(_number(changes, "change") if (changes := self._changes[host]) else ""),
+                render.text(number(changes, "change") if (changes := self._changes[host]) else ""),
             )
         return table

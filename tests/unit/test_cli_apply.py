@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from cloudlet_deploy.cli import render, view
+from cloudlet_deploy.cli import _plan_view, render, view
 from cloudlet_deploy.cli._flow import _recordable
+from cloudlet_deploy.cli._plan_view import Detail
 from cloudlet_deploy.cli.options import AnsibleOptions
 from cloudlet_deploy.run.events import Change, Diff, Status, TaskEnded, TaskStarted
 from cloudlet_deploy.run.outcome import ComponentOutcome, Failure, RunOutcome
@@ -29,39 +30,117 @@ def _part(*changes: Change, diffs: tuple[Diff, ...] = (), host: str = "door") ->
     return ComponentOutcome(host, "bestman", Status.CHANGED, changes, diffs)
 
 
-def test_long_paths_fold_and_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    diff = Diff(_LONG, f"--- {_LONG}\n+++ {_LONG}\n@@ -1 +1 @@\n-{'x' * 200}\n+[bold]y[/bold]")
-    change = Change("file", _LONG, "create", "root:root 0644")
-    view.plan([_part(change, diffs=(diff,))], whole=True)
-    out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80
-    joined = "".join(out.split())
-    assert joined.count(_LONG) == 3
-    assert "x" * 200 in joined
-    assert "+[bold]y[/bold]" in out
-    assert "root:root" in out
+def _lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line != line.rstrip()] == []
+    return lines
+
+
+def _diff(path: str, old: str = "", new: str = "") -> Diff:
+    return Diff(path, f"--- {path}\n+++ {path}\n@@ -1 +1 @@\n-{old}\n+{new}")
+
+
+def test_paths_fold_at_slashes_and_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = ["/etc/systemd/system/" + "a-long-name" * 4 + ".service.d/local.conf", _LONG]
+    changes = [Change("file", path, "create", "root:root 0644") for path in paths]
+    _plan_view.show([_part(*changes)])
+    lines = _lines(capsys)
+    assert "    create  file  /etc/systemd/system" in lines
+    assert "                  /" + "a-long-name" * 4 + ".service.d" in lines
+    assert "                  /local.conf  root:root 0644" in lines
+    # A name that no line can hold is broken anywhere, and is still whole when joined.
+    assert _LONG in "".join(line[18:] for line in lines[5:])
+    # A detail that does not fit beside its name goes below it.
+    _plan_view.show([_part(Change("file", "/" + "f" * 50, "create", "root:root 0644"))])
+    assert _lines(capsys)[-2:] == ["                  root:root 0644", ""]
+
+
+def test_words_fold_at_spaces() -> None:
+    assert list(_plan_view.folded("one two three", 7)) == ["one two", "three"]
+    assert list(_plan_view.folded("/a/b", 80)) == ["/a/b"]
+    assert list(_plan_view.folded("", 80)) == [""]
+
+
+def test_each_host_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    change = Change("unit", "x.service", "start")
+    parts = [_part(change, host=host) for host in ("one", "two", "one")]
+    _plan_view.show(parts)
+    lines = _lines(capsys)
+    assert [line for line in lines if line and line[0] != " "] == ["one", "two"]
+    assert lines.count("    start  unit  x.service") == 3
+
+
+def test_diffs_of_changed_files_only_unless_all_is_wanted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    actions = {"/new": "create", "/old": "change", "/gone": "remove"}
+    changes = [Change("file", path, action) for path, action in actions.items()]
+    part = _part(
+        *changes, diffs=tuple(_diff(p, "x" * 200 + " " * 80 + "y", f"[bold]{p}") for p in actions)
+    )
+    for detail, shown in ((Detail(), {"/old"}), (Detail(contents=True), set(actions))):
+        _plan_view.show_all([part], detail)
+        lines = _lines(capsys)
+        assert {line[13:] for line in lines if line.startswith("      +[bold]")} == shown
+        assert "x" * 200 in "".join(line[6:] for line in lines)
+        closing = "Contents of 1 new file and 1 removed file: add --diff."
+        assert (closing in lines) == (not detail.contents)
+        row = lines.index("    change  file  /old")
+        assert lines[row + 1] == "      @@ -1 +1 @@"
 
 
 def test_long_diffs_are_cut_unless_all_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     part = _part(diffs=(Diff("/f", "\n".join(f"+line{n}" for n in range(100))),))
-    view.plan([part], whole=False)
-    out = capsys.readouterr().out
-    assert "+line38\n" in out
-    assert "+line39" not in out
-    assert "61 more lines" in out
-    view.plan([part], whole=True)
-    assert "+line99" in capsys.readouterr().out
+    _plan_view.show([part])
+    lines = _lines(capsys)
+    assert "      +line38" in lines
+    assert "      +line39" not in lines
+    assert "      ... 61 more lines: add --diff" in lines
+    _plan_view.show([part], Detail(contents=True))
+    assert "      +line99" in _lines(capsys)
 
 
-def test_attributes_of_new_files_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    diffs = tuple(
-        Diff(f"{path} (file attributes)", f"+owner of {path}") for path in ("/new", "/old")
+def test_attributes_are_told_by_the_row(capsys: pytest.CaptureFixture[str]) -> None:
+    diffs = tuple(_diff(f"{path} (file attributes)", "mode: 0600") for path in ("/f", "/other"))
+    change = Change("file", "/f", "attributes", "mode 0600 -> 0644")
+    _plan_view.show([_part(change, diffs=diffs)], Detail(contents=True, digests=True))
+    lines = _lines(capsys)
+    assert "    attributes  file  /f  mode 0600 -> 0644" in lines
+    # What no row tells is never left out.
+    assert lines.count("      -mode: 0600") == 1
+    assert "      --- /other (file attributes)" in lines
+
+
+def test_secrets_show_no_digest_unless_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = ("(secret) sha256 " + letter * 64 for letter in "ab")
+    changes = (
+        Change("file", "/key", "change", "content, mode 0600 -> 0400"),
+        Change("file", "/new", "create", "root:root 0400"),
     )
-    changes = (Change("file", "/new", "create"), Change("file", "/old", "attributes"))
-    view.plan([_part(*changes, diffs=diffs)], whole=False)
-    out = capsys.readouterr().out
-    assert "+owner of /old" in out
-    assert "+owner of /new" not in out
+    created = Diff("/new", f"--- /new (absent)\n+++ /new\n@@ -0,0 +1 @@\n+{new}")
+    part = _part(*changes, diffs=(_diff("/key", old, new), created))
+    for detail in (Detail(), Detail(contents=True)):
+        _plan_view.show_all([part], detail)
+        lines = _lines(capsys)
+        assert "    change  file  /key  (secret) changed, mode 0600 -> 0400" in lines
+        assert "    create  file  /new  root:root 0400, (secret)" in lines
+        assert not any("sha256" in line or "Contents" in line for line in lines)
+    _plan_view.show([part], Detail.of(diff=False, verbosity=1))
+    assert sum("sha256" in line for line in _lines(capsys)) == 3
+
+
+def test_the_sum_of_a_host_adds_up() -> None:
+    changes = [
+        *(Change("file", f"/{n}", "create") for n in range(3)),
+        Change("file", "/a", "change"),
+        Change("file", "/b", "attributes"),
+        Change("package", "p", "install"),
+        Change("unit", "u", "restart"),
+    ]
+    told = list(_plan_view.totals([_part(*changes[:2]), _part(*changes[2:])], Detail()))
+    assert told == ["door: 3 to create, 2 to change, 1 to install; units: 1 to restart"]
+    assert _plan_view.count([_part(*changes)]) == "7 changes on 1 host"
 
 
 def _outcome(*failed: str) -> RunOutcome:
@@ -91,6 +170,7 @@ def test_nothing_is_said_only_of_hosts_that_were_seen(
 def test_summary_names_each_host_once(capsys: pytest.CaptureFixture[str]) -> None:
     view.summary(_outcome("two"), "RUN")
     out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
     assert out.count("one ") == 1
     assert "1 ok, 1 unreachable; 0 s; record: RUN" in out
 

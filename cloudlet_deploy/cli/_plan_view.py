@@ -1,0 +1,230 @@
+"""How a plan looks: hosts, components, one row per change, and diffs below their rows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from cloudlet_deploy.cli import render
+from cloudlet_deploy.run.events import Change, Diff
+from cloudlet_deploy.run.outcome import ComponentOutcome
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+#: Tasks outside every role, such as gathering facts.
+NO_COMPONENT = "(play)"
+
+#: Lines of one diff that are shown unless all are asked for.
+_DIFF_LINES = 40
+_DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+_ROW, _DIFF = 4, 6
+
+_ATTRIBUTES = re.compile(r" \((file|directory) attributes\)$")
+_SECRET = re.compile(r"^[+-]\(secret\) sha256", re.MULTILINE)
+_ABSENT = " (absent)"
+#: What is shown of these only if asked for: their whole content would be the diff.
+_WHOLE = ("create", "remove")
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much to show: ``contents`` of new and removed files, and ``digests`` of secrets."""
+
+    contents: bool = False
+    digests: bool = False
+
+    @classmethod
+    def of(cls, *, diff: bool, verbosity: int) -> Self:
+        """What ``--diff`` and ``-v`` ask for."""
+        return cls(contents=diff or verbosity > 0, digests=verbosity > 0)
+
+
+def show(parts: Iterable[ComponentOutcome], detail: Detail | None = None) -> None:
+    """Show changes per host and component; each host once, in the order given."""
+    detail = detail or Detail()
+    listed = list(parts)
+    out = render.console()
+    changes = [change for part in listed for change in part.changes]
+    widths = [max((len(c.action) for c in changes), default=0) + 2]
+    widths.append(max((len(c.kind) for c in changes), default=0) + 2)
+    for host, components in _by_host(listed).items():
+        _line(out, render.text(host, "bold"))
+        for part in components:
+            _line(out, render.text(f"  {part.component or NO_COMPONENT}", "bold cyan"))
+            _component(out, part, widths, detail)
+    if listed:
+        out.print()
+
+
+def show_all(parts: Iterable[ComponentOutcome], detail: Detail) -> None:
+    """Show a plan and its closing lines."""
+    listed = list(parts)
+    show(listed, detail)
+    for line in totals(listed, detail):
+        for folded_line in folded(line, render.console().width):
+            click.echo(folded_line)
+
+
+def totals(parts: Iterable[ComponentOutcome], detail: Detail) -> Iterator[str]:
+    """The closing lines: what each host would get, and which contents were not shown."""
+    listed = list(parts)
+    for host, components in _by_host(listed).items():
+        yield f"{host}: {_sum([c for part in components for c in part.changes])}"
+    if detail.contents:
+        return
+    hidden = Counter(
+        change.action
+        for part in listed
+        for change in part.changes
+        if change.action in _WHOLE
+        and any(not _is_secret(diff) for diff in _diffs_of(part).get(change.name, ()))
+    )
+    words = {"create": "new", "remove": "removed"}
+    told = [number(hidden[a], f"{word} file") for a, word in words.items() if hidden[a]]
+    if told:
+        yield f"Contents of {' and '.join(told)}: add --diff."
+
+
+def count(parts: Iterable[ComponentOutcome]) -> str:
+    """How much would change, in words."""
+    listed = list(parts)
+    changes, hosts = sum(len(p.changes) for p in listed), len({p.host for p in listed})
+    return f"{number(changes, 'change')} on {number(hosts, 'host')}"
+
+
+def number(quantity: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{quantity} {noun}" if quantity == 1 else f"{quantity} {noun}s"
+
+
+def _by_host(parts: Iterable[ComponentOutcome]) -> dict[str, list[ComponentOutcome]]:
+    hosts: dict[str, list[ComponentOutcome]] = {}
+    for part in parts:
+        hosts.setdefault(part.host, []).append(part)
+    return hosts
+
+
+def _sum(changes: Sequence[Change]) -> str:
+    """``28 to create, 1 to install; units: 1 to restart``; the numbers add up to all changes."""
+    units = [c for c in changes if c.kind == "unit"]
+    rest = [c for c in changes if c.kind != "unit"]
+    told = [_verbs(rest)] if rest else []
+    if units:
+        told.append(f"units: {_verbs(units)}")
+    return "; ".join(told)
+
+
+def _verbs(changes: Iterable[Change]) -> str:
+    same = {"attributes": "to change", "not-validated": "not validated"}
+    counted = Counter(same.get(change.action, f"to {change.action}") for change in changes)
+    return ", ".join(f"{times} {verb}" for verb, times in counted.items())
+
+
+def _component(out: Console, part: ComponentOutcome, widths: Sequence[int], detail: Detail) -> None:
+    diffs = _diffs_of(part)
+    for change in part.changes:
+        # Each diff is shown once, below the first row of its name.
+        own = diffs.pop(change.name, [])
+        secret = any(map(_is_secret, own))
+        _row(out, _with_secret(change) if secret else change, widths)
+        if (detail.contents or change.action not in _WHOLE) and (detail.digests or not secret):
+            for diff in own:
+                _diff(out, _without_header(diff), detail)
+    for diff in (diff for rest in diffs.values() for diff in rest):
+        _diff(out, diff.text.splitlines(), detail)
+
+
+def _diffs_of(part: ComponentOutcome) -> dict[str, list[Diff]]:
+    """Diffs by path, without those of attributes, which the rows tell."""
+    names = {change.name for change in part.changes}
+    found: dict[str, list[Diff]] = {}
+    for diff in part.diffs:
+        path = diff.path.removesuffix(_ABSENT)
+        if _ATTRIBUTES.sub("", path) not in names or not _ATTRIBUTES.search(path):
+            found.setdefault(path, []).append(diff)
+    return found
+
+
+def _without_header(diff: Diff) -> list[str]:
+    """The lines of a diff below a row that names its file."""
+    lines = diff.text.splitlines()
+    return lines[2:] if lines[0].startswith("--- ") else lines
+
+
+def _is_secret(diff: Diff) -> bool:
+    return bool(_SECRET.search(diff.text))
+
+
+def _with_secret(change: Change) -> Change:
+    """The row of a secret file says so, since its diff is not shown."""
+    words = change.detail.split(", ") if change.detail else []
+    if "content" in words:
+        words[words.index("content")] = "(secret) changed"
+    else:
+        words.append("(secret)")
+    return replace(change, detail=", ".join(words))
+
+
+def _row(out: Console, change: Change, widths: Sequence[int]) -> None:
+    """Action, kind, name and detail; what does not fit goes on below the name."""
+    start = _ROW + sum(widths)
+    room = max(out.width - start, 20)
+    names = list(folded(change.name, room))
+    line = render.text(" " * _ROW)
+    line.append(change.action.ljust(widths[0]), "yellow")
+    line.append(change.kind.ljust(widths[1]))
+    line.append(names[0])
+    for more in names[1:]:
+        _line(out, line)
+        line = render.text(" " * start + more)
+    if change.detail and len(names[-1]) + 2 + len(change.detail) <= room:
+        line.append(f"  {change.detail}", "dim")
+        _line(out, line)
+        return
+    _line(out, line)
+    for more in folded(change.detail, room) if change.detail else ():
+        _line(out, render.text(" " * start + more, "dim"))
+
+
+def folded(name: str, room: int) -> Iterator[str]:
+    """``name`` in lines of at most ``room``: broken before a slash or after a space.
+
+    Only a part that is longer than a whole line is broken elsewhere.
+    """
+    line = ""
+    for part in re.split(r"(?=/)|(?<= )", name.expandtabs(8)):
+        if line and len(line) + len(part.rstrip()) > room:
+            yield line.rstrip()
+            line = ""
+        line += part
+        while len(line.rstrip()) > room:
+            yield line[:room]
+            line = line[room:]
+    yield line.rstrip()
+
+
+def _diff(out: Console, lines: Sequence[str], detail: Detail) -> None:
+    whole = detail.contents or len(lines) <= _DIFF_LINES
+    shown = lines if whole else lines[: _DIFF_LINES - 1]
+    room = max(out.width - _DIFF, 20)
+    for line in shown:
+        style = _DIFF_STYLES.get(line[:1], "")
+        text = line.expandtabs(8).rstrip()
+        for at in range(0, max(len(text), 1), room):
+            _line(out, render.text(" " * _DIFF + text[at : at + room], style))
+    if len(shown) < len(lines):
+        more = f"... {len(lines) - len(shown)} more lines: add --diff"
+        _line(out, render.text(" " * _DIFF + more, "dim"))
+
+
+def _line(out: Console, text: Text) -> None:
+    """One line as it is: Rich would fold it anywhere and fill it with spaces."""
+    text.rstrip()
+    out.print(text, soft_wrap=True)

@@ -68,8 +68,8 @@ def show_all(parts: Iterable[ComponentOutcome], detail: Detail) -> None:
     listed = list(parts)
     show(listed, detail)
     for line in totals(listed, detail):
-        for folded_line in folded(line, render.console().width):
-            click.echo(folded_line)
+        for text in render.folded(line, render.console().width):
+            click.echo(text)
 
 
 def totals(parts: Iterable[ComponentOutcome], detail: Detail) -> Iterator[str]:
@@ -176,7 +176,7 @@ def _row(out: Console, change: Change, widths: Sequence[int]) -> None:
     """Action, kind, name and detail; what does not fit goes on below the name."""
     start = _ROW + sum(widths)
     room = max(out.width - start, 20)
-    names = list(folded(change.name, room))
+    names = list(render.folded(change.name, room))
     line = render.text(" " * _ROW)
     line.append(change.action.ljust(widths[0]), "yellow")
     line.append(change.kind.ljust(widths[1]))
@@ -189,25 +189,8 @@ def _row(out: Console, change: Change, widths: Sequence[int]) -> None:
         _line(out, line)
         return
     _line(out, line)
-    for more in folded(change.detail, room) if change.detail else ():
+    for more in render.folded(change.detail, room) if change.detail else ():
         _line(out, render.text(" " * start + more, "dim"))
-
-
-def folded(name: str, room: int) -> Iterator[str]:
-    """``name`` in lines of at most ``room``: broken before a slash or after a space.
-
-    Only a part that is longer than a whole line is broken elsewhere.
-    """
-    line = ""
-    for part in re.split(r"(?=/)|(?<= )", name.expandtabs(8)):
-        if line and len(line) + len(part.rstrip()) > room:
-            yield line.rstrip()
-            line = ""
-        line += part
-        while len(line.rstrip()) > room:
-            yield line[:room]
-            line = line[room:]
-    yield line.rstrip()
 
 
 def _diff(out: Console, lines: Sequence[str], detail: Detail) -> None:

@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +57,50 @@ def document(command: str, exit_code: ExitCode, data: Mapping[str, Any]) -> None
     click.echo(json.dumps(whole, indent=2, default=str))
 
 
+def folded(words: str, room: int) -> Iterator[str]:
+    """``words`` in lines of at most ``room``, broken at spaces.
+
+    A word that is longer than a line is a path, as a rule: it is broken before a slash, and
+    elsewhere only if there is none.
+    """
+    for whole in words.expandtabs(8).split("\n"):
+        line: str | None = None
+        for word in whole.split(" "):
+            joined = word if line is None else f"{line} {word}"
+            if len(joined) <= room:
+                line = joined
+                continue
+            if line is not None:
+                yield line.rstrip()
+            *full, line = _pieces(word, room)
+            yield from full
+        yield (line or "").rstrip()
+
+
+def _pieces(word: str, room: int) -> Iterator[str]:
+    piece = ""
+    for part in re.split("(?=/)", word):
+        if piece and len(piece) + len(part) > room:
+            yield piece
+            piece = ""
+        piece += part
+        while len(piece) > room:
+            yield piece[:room]
+            piece = piece[room:]
+    yield piece
+
+
 def error(message: str, next_step: str = "") -> None:
     """A message and what to do next, on standard error, whole and without markup."""
-    from rich.text import Text  # noqa: PLC0415
-
     out = console(stderr=True)
-    out.print(Text.assemble(("error: ", "bold red"), message), overflow="fold")
-    if next_step:
-        out.print(Text.assemble(("next:  ", "bold"), next_step), overflow="fold")
+    for title, style, words in (("error:", "bold red", message), ("next: ", "bold", next_step)):
+        if words:
+            first, *rest = folded(f"{title} {words}", out.width)
+            line = text(first)
+            line.stylize(style, 0, len(title))
+            out.print(line, soft_wrap=True)
+            for more in rest:
+                out.print(text(more), soft_wrap=True)
 
 
 def failure(problem: BaseException, *, debug: bool, output: str) -> int:

@@ -64,7 +64,10 @@ class TaskStarted:
 
 @dataclass(frozen=True)
 class TaskEnded:
-    """A task ended on one host, all items of its loop included. ``seconds`` is its time."""
+    """A task ended on one host, all items of its loop included. ``seconds`` is its time.
+
+    ``next_step`` is what the module itself says is to be done about its failure.
+    """
 
     host: str
     component: str
@@ -74,6 +77,7 @@ class TaskEnded:
     diffs: tuple[Diff, ...] = ()
     message: str = ""
     seconds: float = 0.0
+    next_step: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def redacted(event: Event, redact: Callable[[str], str]) -> Event:
     return replace(
         event,
         message=redact(event.message),
+        next_step=redact(event.next_step),
         changes=tuple(
             Change(c.kind, redact(c.name), c.action, redact(c.detail)) for c in event.changes
         ),
@@ -165,6 +170,7 @@ def _ended(status: Status, data: Mapping[str, Any]) -> TaskEnded:
         diffs=tuple(_diffs(result)),
         message=_message(result) if status.bad or status is Status.IGNORED else "",
         seconds=float(data.get("duration") or 0.0),
+        next_step=str(result.get("next_step") or "") if status.bad else "",
     )
 
 

@@ -21,13 +21,17 @@ from cloudlet_deploy.run.events import (
 
 @dataclass(frozen=True)
 class Failure:
-    """One task that ended a host's run; ``message`` is Ansible's reason."""
+    """One task that ended a host's run; ``message`` is Ansible's reason.
+
+    ``next_step`` is empty unless the module said what to do.
+    """
 
     host: str
     component: str
     task: str
     status: Status
     message: str
+    next_step: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,9 @@ class Collector:
                 for (host, component), part in parts
             ),
             failures=tuple(
-                Failure(host, component, ended.task, ended.status, ended.message)
+                Failure(
+                    *(host, component, ended.task, ended.status, ended.message, ended.next_step)
+                )
                 for (host, component), part in parts
                 for ended in part.ended
                 if ended.status.bad and self._failed(host)

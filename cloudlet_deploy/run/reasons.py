@@ -106,10 +106,13 @@ def explain(failure: Failure, user: str | None = None) -> Reason:
     if failure.status is Status.UNREACHABLE:
         known: tuple[_Known, ...] = (*_REACH, _SUDO)
         message, next_step = "cannot be reached: {words}", "Check that 'ssh {host}' works."
+    elif failure.next_step:
+        known = ()
+        message, next_step = "{words}", "{advice}"
     else:
         known = _TASK
         message = "task '{task}' failed: {words}"
-        next_step = "Correct the cause, then run this again: it continues where it stopped."
+        next_step = "Correct this, then run the command again: it takes up where it stopped."
     for candidate in known:
         if candidate.pattern.search(failure.message):
             message, next_step = candidate.message, candidate.next_step
@@ -118,6 +121,7 @@ def explain(failure: Failure, user: str | None = None) -> Reason:
         "host": failure.host,
         "task": failure.task,
         "words": words,
+        "advice": failure.next_step,
         "user": f"user {user}" if user else "the login user",
     }
     # Where a host is lost does not matter; where a task fails does.

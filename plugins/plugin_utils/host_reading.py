@@ -60,42 +60,44 @@ def host_reading(stdout):
     }
 
 
-def host_faults(reading, host):
-    """Why ``host`` cannot be deployed to, one sentence each; empty if it can."""
+def host_faults(reading):
+    """Why a host cannot be deployed to, and what to do: pairs of sentences, none if it can."""
     pretty = reading["distribution_pretty_name"] or "an unknown system"
     major = reading["distribution_major_version"]
     majors = {name: majors for name, _family, majors in SUPPORTED.values()}
     faults = []
     if major == "8" and reading["distribution"] in ("Rocky", "AlmaLinux", "rhel", "centos"):
-        faults.append(
-            "%s runs %s, whose platform Python 3.6 is too old for today's Ansible. "
-            "Use one of %s." % (host, pretty, SUPPORTED_TEXT)
-        )
+        why = "the host runs %s, whose platform Python 3.6 is too old for today's Ansible." % pretty
+        faults.append((why, "Use a host with %s." % SUPPORTED_TEXT))
     elif major not in majors.get(reading["distribution"], ()):
-        faults.append(
-            "%s runs %s, which is not supported. Supported are %s." % (host, pretty, SUPPORTED_TEXT)
-        )
+        why = "the host runs %s, which is not supported." % pretty
+        faults.append((why, "Use a host with %s." % SUPPORTED_TEXT))
     if reading["user_uid"] != 0:
-        faults.append(
-            "Tasks on %s run with uid %d, not as root. Set become: true, or connect as root."
-            % (host, reading["user_uid"])
-        )
+        why = "tasks run with uid %d, not as root." % reading["user_uid"]
+        faults.append((why, "Set become: true, or connect as root."))
+    return faults + _python_faults(reading) + _init_faults(reading)
+
+
+def _python_faults(reading):
     if not reading["python_version"]:
-        faults.append("%s has no Python 3. Install its python3 package." % host)
-    elif tuple(map(int, reading["python_version"].split("."))) < OLDEST_PYTHON:
-        faults.append(
-            "%s on %s is Python %s; %d.%d is the oldest that works. "
-            "Set ansible_python_interpreter to a newer one."
-            % (
-                reading["discovered_interpreter_python"],
-                host,
-                reading["python_version"],
-                *OLDEST_PYTHON,
+        return [("the host has no Python 3.", "Install its python3 package.")]
+    if tuple(map(int, reading["python_version"].split("."))) < OLDEST_PYTHON:
+        return [
+            (
+                "%s is Python %s; %d.%d is the oldest that works."
+                % (
+                    reading["discovered_interpreter_python"],
+                    reading["python_version"],
+                    *OLDEST_PYTHON,
+                ),
+                "Set ansible_python_interpreter to a newer one.",
             )
-        )
-    if reading["service_mgr"] != "systemd":
-        faults.append(
-            "Process 1 on %s is %s, not systemd, which is what has to run the services."
-            % (host, reading["service_mgr"] or "unknown")
-        )
-    return faults
+        ]
+    return []
+
+
+def _init_faults(reading):
+    if reading["service_mgr"] == "systemd":
+        return []
+    why = "process 1 is %s, not systemd." % (reading["service_mgr"] or "unknown")
+    return [(why, "Use a host on which systemd runs the services.")]

@@ -56,10 +56,29 @@ def test_paths_fold_at_slashes_and_stay_whole(capsys: pytest.CaptureFixture[str]
     assert _lines(capsys)[-2:] == ["                  root:root 0644", ""]
 
 
-def test_words_fold_at_spaces() -> None:
-    assert list(_plan_view.folded("one two three", 7)) == ["one two", "three"]
-    assert list(_plan_view.folded("/a/b", 80)) == ["/a/b"]
-    assert list(_plan_view.folded("", 80)) == [""]
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ("one two three", ["one two", "three"]),
+        ("in /a/b/c", ["in", "/a/b/c"]),
+        ("in /aaaa/bbbb", ["in", "/aaaa", "/bbbb"]),
+        ("0123456789 x", ["0123456", "789 x"]),
+        ("one\n  two", ["one", "  two"]),
+        ("", [""]),
+    ],
+)
+def test_words_fold_at_spaces_and_paths_at_slashes(words: str, lines: list[str]) -> None:
+    assert list(render.folded(words, 7)) == lines
+
+
+def test_errors_fold_without_trailing_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/" + "/".join(["site"] * 12)
+    render.error(f"door: the certificate {path} cannot be read: [Errno 2] no such file", "Look.")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: door: the certificate"
+    assert path in lines[1]
+    assert lines[-1] == "next:  Look."
+    assert max(map(len, lines)) <= 80
 
 
 def test_each_host_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:

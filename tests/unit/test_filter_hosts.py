@@ -29,8 +29,8 @@ def said(**values: str) -> str:
     return "\r\n".join(f"{key}={value}" for key, value in (base | values).items())
 
 
-def faults(**values: str) -> list[str]:
-    found: list[str] = host_faults(host_reading(said(**values)), "door")
+def faults(**values: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = host_faults(host_reading(said(**values)))
     return found
 
 
@@ -62,21 +62,30 @@ def test_supported_hosts_have_no_fault(identity: str, version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "words", "step"),
     [
-        ({"ID": "rocky", "VERSION_ID": "8.10", "PRETTY_NAME": "Rocky 8"}, "platform Python 3.6"),
-        ({"VERSION_ID": "11", "PRETTY_NAME": "Debian 11"}, "Debian 11, which is not supported"),
-        ({"ID": "ubuntu", "VERSION_ID": "25.04"}, "not supported. Supported are Debian 12"),
-        ({"ID": "gentoo", "VERSION_ID": ""}, "not supported"),
-        ({"uid": "1000"}, "uid 1000, not as root"),
-        ({"python": "", "python_version": ""}, "no Python 3"),
-        ({"python_version": "3.8"}, "Python 3.8; 3.9 is the oldest"),
-        ({"init": "runit"}, "is runit, not systemd"),
+        (
+            {"ID": "rocky", "VERSION_ID": "8.10", "PRETTY_NAME": "Rocky 8"},
+            "Rocky 8, whose platform Python 3.6",
+            "Use a host with Debian 12",
+        ),
+        (
+            {"VERSION_ID": "11", "PRETTY_NAME": "Debian 11"},
+            "Debian 11, which is not supported",
+            "Use a host with Debian 12",
+        ),
+        ({"ID": "ubuntu", "VERSION_ID": "25.04"}, "not supported", "Ubuntu 24.04"),
+        ({"ID": "gentoo", "VERSION_ID": ""}, "not supported", "Use a host"),
+        ({"uid": "1000"}, "uid 1000, not as root", "become: true"),
+        ({"python": "", "python_version": ""}, "no Python 3", "Install"),
+        ({"python_version": "3.8"}, "Python 3.8; 3.9 is the oldest", "ansible_python_interpreter"),
+        ({"init": "runit"}, "is runit, not systemd", "systemd runs"),
     ],
 )
-def test_each_reason_is_named_with_the_host(values: dict[str, str], words: str) -> None:
-    (fault,) = faults(**values)
-    assert words in fault and "door" in fault
+def test_each_reason_comes_with_a_next_step(values: dict[str, str], words: str, step: str) -> None:
+    ((fault, advice),) = faults(**values)
+    assert words in fault
+    assert step in advice and step not in fault
 
 
 def test_python_3_10_is_newer_than_3_9() -> None:
@@ -84,7 +93,7 @@ def test_python_3_10_is_newer_than_3_9() -> None:
 
 
 def test_an_answer_that_is_none_gives_faults_and_no_error() -> None:
-    assert len(host_faults(host_reading(""), "door")) == 4
+    assert len(host_faults(host_reading(""))) == 4
 
 
 def test_the_script_runs_in_a_plain_shell() -> None:

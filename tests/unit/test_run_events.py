@@ -103,6 +103,16 @@ def test_messages() -> None:
     assert _ended("runner_on_failed", {}).message
 
 
+def test_what_a_module_says_is_to_be_done_comes_to_the_failure() -> None:
+    event = _ended("runner_on_failed", {"msg": "no", "next_step": "Ask swordfish."})
+    assert event.next_step == "Ask swordfish."
+    collector = Collector()
+    collector.add(redacted(event, lambda text: text.replace("swordfish", "*")))
+    (failure,) = collector.outcome().failures
+    assert failure.next_step == "Ask *."
+    assert _ended("runner_on_ok", {"next_step": "x"}).next_step == ""
+
+
 def test_diffs() -> None:
     diff = {"before": "a\nb\n", "after": "a\nc\n", "before_header": "/f", "after_header": "/f"}
     (unified,) = _ended("runner_on_ok", {"changed": True, "diff": [diff]}).diffs

@@ -65,11 +65,18 @@ def test_no_sudo(words: str) -> None:
     assert "the login user may not" in explain(failure).message
 
 
+def test_a_module_that_says_what_to_do_is_not_corrected() -> None:
+    words, step = "user {me} got: Missing sudo password.", "Ask {root}."
+    failure = Failure("door", "host_check", "Look", Status.FAILED, words, step)
+    reason = explain(failure, "me")
+    assert (reason.message, reason.next_step) == (f"door (host_check): {words}", step)
+
+
 def test_other_failures_keep_their_words_and_braces() -> None:
     failure = Failure("door", "java", "Install {x}", Status.FAILED, "E: {no} such package")
     reason = explain(failure)
     assert reason.message == "door (java): task 'Install {x}' failed: E: {no} such package"
-    assert "run this again" in reason.next_step
+    assert "run the command again" in reason.next_step
 
 
 @pytest.mark.parametrize(

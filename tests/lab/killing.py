@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cloudlet_deploy import content
 from cloudlet_deploy import lab as labs
 from cloudlet_deploy.lab.site import LabSite
 from cloudlet_deploy.run.tether import offspring
@@ -27,6 +28,7 @@ from tests.lab.conftest import CLI, DOOR, TestLab
 RUN = "/run/killpoint"
 STATE = "/var/lib/cloudlet-deploy"
 UNIT = "bestman2.service"
+PLAYBOOK = str(Path(CLI).parent / "ansible-playbook")
 
 #: Waits, once per arming, when the calls of one process have matched all patterns in order.
 _HOOK = rf"""
@@ -281,8 +283,18 @@ class Rig:
 
     def start(self, *args: str) -> Apply:
         """Begin an apply to the door and return at once."""
+        command = [CLI, "apply", "-i", str(self.lab.site), "--yes", *args]
+        return self._begin(command, unreachable=3, failed=1)
+
+    def start_playbook(self, *args: str) -> Apply:
+        """Begin what an apply runs after its plan, by plain ansible-playbook; return at once."""
+        playbook = str(content.playbook("storage_element"))
+        command = [PLAYBOOK, "-i", str(self.lab.site), playbook, *args]
+        return self._begin(command, unreachable=4, failed=2)
+
+    def _begin(self, command: list[str], unreachable: int, failed: int) -> Apply:
         self.runs += 1
-        return Apply(self.lab, self.scratch / str(self.runs), args)
+        return Apply(command, self.scratch / str(self.runs), unreachable, failed)
 
     def await_stop(self, apply: Apply) -> None:
         """Wait until the armed moment is reached; fails if the apply ends before."""
@@ -307,16 +319,24 @@ class Rig:
 
 
 class Apply:
-    """One ``cloudlet-deploy apply`` of the door that is going to be killed."""
+    """One apply to the door that is going to be killed, and its exit codes for two failures."""
 
-    def __init__(self, lab: TestLab, scratch: Path, args: tuple[str, ...]) -> None:
+    def __init__(self, command: list[str], scratch: Path, unreachable: int, failed: int) -> None:
+        self.unreachable = unreachable
+        self.failed = failed
         scratch.mkdir()
+        self._scratch = scratch
         self._log = scratch / "log"
-        # What a killed run leaves on the controller is not left on the machine.
-        environment = dict(os.environ, TMPDIR=str(scratch))
+        environment = dict(
+            os.environ,
+            # What a killed run leaves on the controller is not left on the machine.
+            TMPDIR=str(scratch),
+            ANSIBLE_COLLECTIONS_PATH=str(content.link_collection(scratch / "collections")),
+            ANSIBLE_PIPELINING="True",
+        )
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [CLI, "apply", "-i", str(lab.site), "--yes", *args],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -326,6 +346,10 @@ class Apply:
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")
+
+    def left_behind(self) -> list[str]:
+        """Private directories of the run that are still there."""
+        return [path.name for path in self._scratch.glob("cloudlet-deploy-*")]
 
     def kill(self) -> list[int]:
         """SIGKILL to the CLI alone. Returns the processes that it had started."""

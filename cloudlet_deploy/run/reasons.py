@@ -91,13 +91,18 @@ _VAULT = _known(
     "a vaulted value could not be read: {words}",
     "Give the vault password: --ask-vault-pass (-J) or --vault-password-file.",
 )
+_FULL = _known(
+    r"The file system \S+ is full",
+    "{words}",
+    "Free space on that file system, then run this again.",
+)
 _SPACE = _known(
     r"No space left on device",
     "a disk is full: {words}",
     "Free space on the host, then run this again.",
 )
 
-_TASK = (_SUDO, _PYTHON, _VAULT, _SPACE)
+_TASK = (_SUDO, _PYTHON, _VAULT, _FULL, _SPACE)
 
 
 def explain(failure: Failure, user: str | None = None) -> Reason:

@@ -218,7 +218,7 @@ def disk_errors(path):
         free = os.statvfs(where)
         raise ConfigError(
             "The file system %s is full (%d KiB and %d inodes free): %s cannot be written. "
-            "Nothing was changed; make room there and run again."
+            "Nothing was changed."
             % (where, free.f_bavail * free.f_frsize // 1024, free.f_favail, path)
         ) from exc
 

@@ -65,6 +65,13 @@ def test_no_sudo(words: str) -> None:
     assert "the login user may not" in explain(failure).message
 
 
+def test_a_full_file_system() -> None:
+    words = "The file system /srv is full (0 KiB and 5 inodes free): /srv/a cannot be written."
+    reason = explain(Failure("door", "storage", "Make", Status.FAILED, words))
+    assert reason.message == f"door (storage): {words}"
+    assert reason.next_step.startswith("Free space on that file system")
+
+
 def test_a_module_that_says_what_to_do_is_not_corrected() -> None:
     words, step = "user {me} got: Missing sudo password.", "Ask {root}."
     failure = Failure("door", "host_check", "Look", Status.FAILED, words, step)

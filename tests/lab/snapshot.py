@@ -8,17 +8,21 @@ document. Left out is what changes by itself: logs, caches, the journal, package
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+#: What changes by itself, and what other hosts see and change too (the shared storage).
+LEFT_OUT = (
+    *("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache", "/boot"),
+    *("/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/cloudlet-deploy"),
+    *("/var/lib/sudo", "/var/lib/ucf", "/var/lib/dbus", "/var/lib/pam", "/etc/.pwd.lock"),
+    *("/home/admin/.ansible", "/root/.ansible", "/srv/storage", "/etc/ld.so.cache"),
+)
+
 _ON_HOST = r"""
 import grp, hashlib, json, os, pwd, stat, subprocess
-LEFT_OUT = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache",
-            "/var/lib/apt", "/var/lib/dpkg", "/var/lib/systemd", "/var/lib/cloudlet-deploy",
-            "/var/lib/sudo", "/var/lib/ucf", "/home/admin/.ansible", "/root/.ansible",
-            "/srv/storage", "/etc/ld.so.cache", "/var/lib/dbus", "/etc/.pwd.lock",
-            "/var/lib/pam", "/boot")
 def entry(path):
     st = os.lstat(path)
     kind, content = "other", ""
@@ -51,14 +55,19 @@ for package in packages:
         listing = "/var/lib/dpkg/info/%s.list" % name
         if os.path.exists(listing):
             for path in open(listing).read().splitlines():
-                owned.setdefault(path, package)
+                # dpkg names files as packaged, before /lib became a link to /usr/lib.
+                owned.setdefault(os.path.join(os.path.realpath(os.path.dirname(path)),
+                                              os.path.basename(path)), package)
+# What timers and logins start by themselves.
+BY_ITSELF = ("systemd-", "apt-", "dpkg-", "e2scrub", "fstrim", "logrotate.service", "modprobe@",
+             "user@", "user-runtime-dir@", "session-")
 units = {}
 out = subprocess.run(["systemctl", "show", "*.service", "*.mount", "*.timer", "--all",
                       "-p", "Id,ActiveState,UnitFileState,InvocationID"],
                      capture_output=True, text=True).stdout
 for block in out.strip().split("\n\n"):
     v = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-    if v.get("Id"):
+    if v.get("Id") and not v["Id"].startswith(BY_ITSELF):
         units[v["Id"]] = [v.get("ActiveState"), v.get("UnitFileState"), v.get("InvocationID")]
 print(json.dumps({"files": files, "accounts": accounts, "groups": groups,
                   "packages": packages, "owned": owned, "units": units}))
@@ -79,7 +88,7 @@ class Snapshot:
 
 def take(run_as_root: Callable[[str], str]) -> Snapshot:
     """Snapshot of the host on which ``run_as_root`` runs a Python program and gives its output."""
-    document = json.loads(run_as_root(_ON_HOST))
+    document = json.loads(run_as_root(f"LEFT_OUT = {LEFT_OUT!r}\n{_ON_HOST}"))
     document["packages"] = frozenset(document["packages"])
     return Snapshot(**document)
 
@@ -106,6 +115,15 @@ CONSEQUENCES = (
 )
 
 
+#: What enabling a unit makes: links, for those with an init script by Debian's update-rc.d.
+_LINKS_OF_UNITS = re.compile(r"/etc/(systemd/system/[^/]+[.]wants(/|$)|rc.[.]d/)")
+#: What the scripts of Debian's packages make beside the files that the packages list.
+_BY_PACKAGE_SCRIPTS = re.compile(
+    r"/etc/alternatives/|/etc/fonts/conf[.]d/|/etc/ssl/certs/|/usr/share/binfmts/|"
+    r"/usr/share/man/man1/|/usr/(bin|lib/jvm)/|/var/lib/binfmts|/etc/[.]java(/|$)|/usr/local/share/fonts"
+)
+
+
 @dataclass(frozen=True)
 class Difference:
     """What changed on a host, in the words of a plan."""
@@ -115,6 +133,8 @@ class Difference:
     groups: frozenset[str]
     packages: frozenset[str]
     units: frozenset[str]
+    #: Files that came or went with the packages: no plan needs to name them.
+    with_packages: frozenset[str]
 
     def __bool__(self) -> bool:
         return any((self.files, self.accounts, self.groups, self.packages, self.units))
@@ -124,7 +144,7 @@ def difference(before: Snapshot, after: Snapshot, *, times: bool = True) -> Diff
     """What differs; with ``times``, a file written again with the same content differs too.
 
     Files that a package brought are the package's; those that enabling a unit makes are the
-    unit's (links below /etc/systemd/system/*.wants).
+    unit's.
     """
     files = changed_keys(before.files, after.files)
     if not times:
@@ -144,9 +164,13 @@ def difference(before: Snapshot, after: Snapshot, *, times: bool = True) -> Diff
         files=frozenset(
             path
             for path in files
-            if path not in CONSEQUENCES and path not in from_packages and ".wants/" not in path
+            if path not in CONSEQUENCES
+            and path not in from_packages
+            and not (packages and _BY_PACKAGE_SCRIPTS.match(path))
+            and not _LINKS_OF_UNITS.match(path)
         ),
         packages=frozenset(packages),
+        with_packages=frozenset(from_packages),
         units=frozenset(changed_keys(before.units, after.units)),
         **parts,
     )

@@ -85,6 +85,12 @@ def test_a_second_apply_changes_nothing(story: dict[str, Any], host: str) -> Non
     assert not difference(story["first"][host], story["second"][host])
 
 
+#: Runs on a host: the files of all sets.
+_MANAGED_FILES = """
+import glob, json
+for name in glob.glob("/var/lib/cloudlet-deploy/sets/*/manifest.json"):
+    print(*json.load(open(name))["files"], sep="\\n")
+"""
 DOOR_KEY = "/etc/grid-security/bestman/bestmankey.pem"
 GRIDFTP_CONF = "/etc/gridftp.d/cloudlet.conf"
 GRIDFTP_UNIT = "globus-gridftp-server.service"
@@ -150,7 +156,7 @@ def test_every_managed_file_is_named_and_repaired(lab: TestLab, story: dict[str,
     managed = {
         host: [
             path
-            for path in lab.run(host, _MANAGED_FILES).stdout.split()
+            for path in lab.run(host, "python3 -", stdin=_MANAGED_FILES).stdout.split()
             # sudo refuses to work at all with a broken file of its own.
             if not path.startswith("/etc/sudoers.d/")
         ]
@@ -167,10 +173,3 @@ def test_every_managed_file_is_named_and_repaired(lab: TestLab, story: dict[str,
                 if index < len(paths)
             },
         )
-
-
-_MANAGED_FILES = (
-    "python3 -c 'import glob, json\n"
-    'for name in glob.glob("/var/lib/cloudlet-deploy/sets/*/manifest.json"):\n'
-    ' print(*json.load(open(name))["files"], sep="\\n")\''
-)

@@ -359,8 +359,10 @@ class Apply:
         return started
 
     def kill_all(self) -> list[int]:
-        """SIGKILL to the CLI and all that it started, at once."""
+        """SIGKILL to the CLI and all that it started, at once; nothing if it has ended."""
         doomed: list[int] = []
+        if self.process.poll() is not None:
+            return doomed
         while fresh := {self.process.pid, *offspring(self.process.pid)} - set(doomed):
             for pid in fresh:  # stopped first, so that none starts another meanwhile
                 with contextlib.suppress(ProcessLookupError):

@@ -15,7 +15,7 @@ from cloudlet_deploy.cli.options import (
     output_option,
     yes_option,
 )
-from cloudlet_deploy.errors import CloudletError, ExitCode, UsageError, strongest
+from cloudlet_deploy.errors import ExitCode, UsageError, strongest
 
 if TYPE_CHECKING:
     from cloudlet_deploy.cli._flow import Prepared
@@ -50,11 +50,7 @@ def command(
     detail = _plan_view.Detail.of(diff=diff, verbosity=options.verbosity)
     prepared = _flow.prepare(options, components)
     with prepared.journal("apply") as journal:
-        try:
-            return _apply(prepared, journal, detail, yes=yes, output=output)
-        except CloudletError as error:
-            journal.finish(error.exit_code, error=error.message)
-            raise
+        return _apply(prepared, journal, detail, yes=yes, output=output)
 
 
 def _apply(

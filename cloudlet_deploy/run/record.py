@@ -23,7 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cloudlet_deploy.errors import CheckFailedError, ExitCode, RunFailedError, UsageError
+from cloudlet_deploy.errors import (
+    CheckFailedError,
+    CloudletError,
+    ExitCode,
+    RunFailedError,
+    UsageError,
+)
 from cloudlet_deploy.run.events import Change, Status
 from cloudlet_deploy.run.outcome import ComponentOutcome, Failure, RunOutcome
 from cloudlet_deploy.run.paths import state_home
@@ -97,7 +103,7 @@ def _from_dict(document: Mapping[str, Any]) -> Record:
 class Journal:
     """Keeps the record of the run at work. Use it as a context; ``finish`` ends the record.
 
-    A context that is left by an error without ``finish`` is recorded as interrupted.
+    A context that an error of ours leaves ends with its exit code, any other as interrupted.
     """
 
     def __init__(
@@ -136,14 +142,16 @@ class Journal:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self.record.state == RUNNING:
-            self.record = replace(
-                self.record,
-                state=INTERRUPTED,
-                ended=_iso(datetime.now(UTC)),
-                error=self._redact(str(error or "")),
-            )
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RunFailedError):  # the first error is the one to tell
+            if self.record.state == RUNNING and isinstance(error, CloudletError):
+                self.finish(error.exit_code, error=error.message)
+            elif self.record.state == RUNNING:
+                self.record = replace(
+                    self.record,
+                    state=INTERRUPTED,
+                    ended=_iso(datetime.now(UTC)),
+                    error=self._redact(str(error or "")),
+                )
                 self._write()
         os.close(self._alive)
 

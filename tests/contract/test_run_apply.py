@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,13 +75,14 @@ _ROLES: dict[str, list[dict[str, Any]]] = {
             "name": "Nap",
             "ansible.builtin.command": "sleep {{ beta_nap }}",
             "changed_when": False,
+            "check_mode": "{{ beta_nap_changing and ansible_check_mode }}",
             "when": "beta_nap > 0",
         },
         {
             "name": "Try",
             "block": [{"name": "Miss", "ansible.builtin.fail": {"msg": "missed"}}],
             "rescue": [{"name": "Mend", "ansible.builtin.debug": {"msg": "mended"}}],
-            "when": "beta_rescue",
+            "when": "inventory_hostname in beta_rescue",
         },
         {
             "name": "Break",
@@ -98,7 +101,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "beta": {
         "beta_nap": {"type": "int", "default": 0},
-        "beta_rescue": {"type": "bool", "default": False},
+        "beta_nap_changing": {"type": "bool", "default": True},
+        "beta_rescue": {"type": "list", "elements": "str", "default": []},
         "beta_breaking": {"type": "list", "elements": "str", "default": []},
         "beta_breaking_plan": {"type": "list", "elements": "str", "default": []},
     },
@@ -110,9 +114,18 @@ class Toy:
     """A collection, a site with hosts one and two, and the command line over both."""
 
     base: Path
-    root: Path
-    inventory: Path
-    target: Path
+
+    @property
+    def root(self) -> Path:
+        return self.base / "collection"
+
+    @property
+    def inventory(self) -> Path:
+        return self.base / "site.yml"
+
+    @property
+    def target(self) -> Path:
+        return self.base / "target"
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
@@ -158,10 +171,12 @@ class Toy:
         document["all"]["vars"].update(variables)
         self.inventory.write_text(yaml.safe_dump(document))
 
-    def add_unreachable_host(self) -> None:
+    def add_hosts(self, *names: str) -> None:
+        """More hosts; one of the name far refuses ssh."""
         document = yaml.safe_load(self.inventory.read_text())
         far = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
-        document["door"]["hosts"]["far"] = far
+        hosts = {name: far if name == "far" else {} for name in names}
+        document["door"]["hosts"].update(hosts)
         self.inventory.write_text(yaml.safe_dump(document))
 
     def record(self) -> dict[str, Any]:
@@ -173,12 +188,14 @@ class Toy:
         return {path.name: path.read_text() for path in self.target.iterdir()}
 
     def leftovers(self) -> list[str]:
-        return [str(path) for path in (self.base / "scratch").rglob("*")]
+        """What is left of the run. A module that is killed leaves its code on its host."""
+        found = (path for path in (self.base / "scratch").rglob("*"))
+        return [str(path) for path in found if not re.search(r"/ansible_\S+_payload_", str(path))]
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> Toy:
-    root = tmp_path / "collection"
+def make_toy(base: Path) -> Toy:
+    toy = Toy(base)
+    root = toy.root
     (root / "plugins" / "modules").mkdir(parents=True)
     (root / "plugins" / "modules" / "thing.py").write_text(_MODULE)
     (root / "galaxy.yml").write_text("{namespace: cloudlet, name: deploy, version: 0.1.0}\n")
@@ -198,21 +215,24 @@ def toy(tmp_path: Path) -> Toy:
     roles = [{"role": f"cloudlet.deploy.{name}", "tags": [name]} for name in _ROLES]
     play = {"name": "Deploy", "hosts": "door", "gather_facts": False, "roles": roles}
     (root / "playbooks" / "storage_element.yml").write_text(yaml.safe_dump([play], sort_keys=False))
-    target = tmp_path / "target"
-    target.mkdir()
+    toy.target.mkdir()
     variables = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
-        "alpha_directory": str(target),
+        "alpha_directory": str(toy.target),
     }
-    inventory = tmp_path / "site.yml"
     site = {"all": {"vars": variables}, "door": {"hosts": {"one": {}, "two": {}}}}
-    inventory.write_text(yaml.safe_dump(site))
-    return Toy(tmp_path, root, inventory, target)
+    toy.inventory.write_text(yaml.safe_dump(site))
+    return toy
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return make_toy(tmp_path)
 
 
 def test_plan_shows_every_change_and_makes_none(toy: Toy) -> None:
-    done = toy.run("plan")
+    done = toy.run("plan", "--diff")
     assert done.returncode == 2, done.stderr
     assert not toy.files()
     for name in ("one", "two"):
@@ -225,11 +245,13 @@ def test_plan_shows_every_change_and_makes_none(toy: Toy) -> None:
 
 
 def test_apply_makes_what_the_plan_listed_and_then_nothing(toy: Toy) -> None:
-    planned = toy.json("plan")["plan"]["hosts"]
     done = toy.json("apply", "--yes")
     assert done["exit_code"] == 0
-    listed = [c["changes"] for h in planned for c in h["components"]]
-    made = [c["changes"] for h in done["result"]["hosts"] for c in h["components"]]
+    listed, made = (
+        [c["changes"] for h in done[part]["hosts"] for c in h["components"]]
+        for part in ("plan", "result")
+    )
+    assert sum(map(len, listed)) == 2
     assert sorted(map(str, listed)) == sorted(map(str, made))
     assert toy.files() == {"one.conf": "word=hello\n", "two.conf": "word=hello\n"}
     again = toy.run("apply")
@@ -238,10 +260,15 @@ def test_apply_makes_what_the_plan_listed_and_then_nothing(toy: Toy) -> None:
 
 
 def test_apply_without_terminal_and_yes_changes_nothing(toy: Toy) -> None:
+    toy.add_hosts("far")
+    toy.set(beta_breaking_plan=["two"])
     done = toy.run("apply")
     assert done.returncode == 64
-    assert "no terminal" in done.stderr
+    assert "1 change on 1 host, and there is no terminal" in done.stderr
     assert "--yes" in done.stderr
+    assert "These hosts are left as they are; the plan is that of the others." in done.stderr
+    assert "one.conf" in done.stdout
+    assert "two.conf" not in done.stdout
     assert not toy.files()
     record = toy.record()
     assert (record["exit_code"], record["phase"], record["state"]) == (64, "plan", "finished")
@@ -255,91 +282,16 @@ def test_component_and_limit_narrow_the_run(toy: Toy) -> None:
     assert {c["component"] for h in done["result"]["hosts"] for c in h["components"]} == {"alpha"}
 
 
-def test_unknown_component_is_wrong_usage(toy: Toy) -> None:
+def test_wrong_usage_and_an_invalid_site_touch_no_host(toy: Toy) -> None:
     done = toy.run("apply", "--yes", "--component", "alpah")
     assert done.returncode == 64
     assert "Did you mean alpha?" in done.stderr
-
-
-def test_invalid_site_touches_no_host(toy: Toy) -> None:
     toy.set(alpha_wrod="x", beta_nap="soon")
     done = toy.run("apply", "--yes")
     assert done.returncode == 4
     assert "alpha_wrod" in done.stderr
     assert "beta_nap" in done.stderr
     assert not toy.files()
-
-
-def test_unreachable_host_is_named_and_does_not_stop_the_others(toy: Toy) -> None:
-    toy.add_unreachable_host()
-    done = toy.run("apply", "--yes")
-    assert done.returncode == 3, done.stderr
-    assert "far: it refuses ssh:" in done.stderr
-    assert "Connection refused" in " ".join(done.stderr.split())
-    assert set(toy.files()) == {"one.conf", "two.conf"}
-    record = toy.record()
-    assert [f["host"] for f in record["failures"]] == ["far"]
-    assert {c["host"] for c in record["components"]} == {"far", "one", "two"}
-    again = toy.run("plan")
-    assert again.returncode == 3
-    assert "Nothing to do on the other 2 hosts." in again.stdout
-
-
-def test_failed_task_names_host_task_and_reason(toy: Toy) -> None:
-    toy.set(beta_breaking=["one"])
-    done = toy.json("apply", "--yes")
-    assert done["exit_code"] == 1
-    status = {host["host"]: host["status"] for host in done["result"]["hosts"]}
-    assert status == {"one": "failed", "two": "changed"}
-    (failure,) = (f for host in done["result"]["hosts"] for f in host["failures"])
-    assert failure["message"].startswith("one (beta): task 'Break' failed: no luck")
-
-
-def test_host_that_fails_in_the_plan_is_not_changed(toy: Toy) -> None:
-    toy.set(beta_breaking_plan=["one"])
-    done = toy.run("apply", "--yes")
-    assert done.returncode == 1, done.stderr
-    assert set(toy.files()) == {"two.conf"}
-    assert "left as they are" in done.stderr
-
-
-def test_rescued_failure_is_no_failure(toy: Toy) -> None:
-    toy.set(beta_rescue=True)
-    done = toy.json("apply", "--yes")
-    assert done["exit_code"] == 0
-    assert not any(host["failures"] for host in done["result"]["hosts"])
-
-
-def test_secrets_are_neither_shown_nor_kept(toy: Toy) -> None:
-    password = toy.base / "vault-password"
-    password.write_text("opensesame")
-    encrypted = subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible", "vault", "encrypt_string"),
-            *("--vault-password-file", str(password), "--name", "alpha_word", "swordfish"),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=toy.environment(),
-    ).stdout
-    indented = "".join(f"    {line}\n" for line in encrypted.splitlines())
-    toy.inventory.write_text(toy.inventory.read_text().replace("  vars:\n", f"  vars:\n{indented}"))
-    done = toy.run(
-        *("apply", "--yes", "--vault-password-file", str(password)),
-        *("-e", '{"beta_breaking": ["one"], "alpha_hiding": ["two"]}'),
-    )
-    assert done.returncode == 1, done.stderr
-    assert toy.files()["one.conf"] == "word=swordfish\n"
-    assert "no luck, ********" in done.stderr
-    assert "no_log" in done.stderr
-    kept = "".join(p.read_text() for p in (toy.base / "state").rglob("*") if p.is_file())
-    for text in (done.stdout, done.stderr, kept):
-        assert "swordfish" not in text
-        assert "opensesame" not in text
-    assert not toy.leftovers()
-    modes = {p.stat().st_mode & 0o077 for p in (toy.base / "state" / "cloudlet-deploy").rglob("*")}
-    assert modes == {0}
 
 
 def test_broken_playbook_gives_ansibles_words(toy: Toy) -> None:
@@ -354,16 +306,122 @@ def test_broken_playbook_gives_ansibles_words(toy: Toy) -> None:
     assert "nosuch.a.b" in record["error"]
 
 
-def test_runs_tell_what_happened(toy: Toy) -> None:
-    toy.run("apply", "--yes")
-    toy.set(beta_breaking=["one"], alpha_word="other")
-    toy.run("apply", "--yes")
-    runs = toy.json("runs list")["runs"]
-    assert [run["exit_code"] for run in runs] == [1, 0]
-    shown = toy.run("runs show", runs[0]["run_id"])
+# --- one apply on hosts of every fate -----------------------------------------------------
+
+GOOD = ("one", "two", "rescued")
+
+
+@dataclass
+class Fates:
+    """An apply with a vaulted word in which hosts fail in every way, and one after it."""
+
+    toy: Toy
+    code: int
+    document: dict[str, Any]
+    stderr: str
+    again: list[Any]
+
+    @property
+    def failures(self) -> dict[str, dict[str, Any]]:
+        """The failure of each host, from wherever it happened."""
+        told = [*self.document["plan"]["hosts"], *self.document["result"]["hosts"]]
+        return {host["host"]: failure for host in told for failure in host["failures"]}
+
+
+@pytest.fixture(scope="module")
+def fates(tmp_path_factory: pytest.TempPathFactory) -> Fates:
+    """Made once for all workers of pytest-xdist: whoever is first makes it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    base = shared / "fates"
+    with (shared / "fates.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base / "results.json").exists():
+            base.mkdir()
+            (base / "results.json").write_text(json.dumps(_meet_fates(make_toy(base))))
+    return Fates(Toy(base), **json.loads((base / "results.json").read_text()))
+
+
+def _meet_fates(toy: Toy) -> dict[str, Any]:
+    toy.add_hosts("rescued", "broken", "hiding", "unplanned", "far")
+    toy.set(beta_rescue=["rescued"], beta_breaking_plan=["unplanned"])
+    password = toy.base / "vault-password"
+    password.write_text("opensesame")
+    encrypted = subprocess.run(
+        [
+            *(sys.executable, "-m", "ansible", "vault", "encrypt_string"),
+            *("--vault-password-file", str(password), "--name", "alpha_word", "swordfish"),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=toy.environment(),
+    ).stdout
+    indented = "".join(f"    {line}\n" for line in encrypted.splitlines())
+    toy.inventory.write_text(toy.inventory.read_text().replace("  vars:\n", f"  vars:\n{indented}"))
+    vault = ("--vault-password-file", str(password))
+    extra = '{"beta_breaking": ["broken"], "alpha_hiding": ["hiding"]}'
+    done = toy.run("apply", "--yes", *vault, "-e", extra, "--output", "json")
+    again = toy.run("apply", *vault, "--limit", "one,two,rescued,far")
+    return {
+        "code": done.returncode,
+        "document": json.loads(done.stdout),
+        "stderr": done.stderr,
+        "again": [again.returncode, again.stdout, again.stderr],
+    }
+
+
+def test_hosts_that_fail_do_not_stop_the_others(fates: Fates) -> None:
+    assert fates.code == fates.document["exit_code"] == 1
+    status = {host["host"]: host["status"] for host in fates.document["result"]["hosts"]}
+    assert status == dict.fromkeys(GOOD, "changed") | {"broken": "failed"}
+    # Who failed in the plan is not changed.
+    assert set(fates.toy.files()) == {f"{name}.conf" for name in (*GOOD, "broken")}
+    assert set(fates.failures) == {"broken", "hiding", "unplanned", "far"}
+    words = "broken (beta): task 'Break' failed: no luck"
+    assert fates.failures["broken"]["message"].startswith(words)
+
+
+def test_unreachable_host_is_named(fates: Fates) -> None:
+    assert fates.failures["far"]["status"] == "unreachable"
+    code, out, err = fates.again
+    assert code == 3, err
+    assert "far: it refuses ssh:" in err
+    assert "Connection refused" in " ".join(err.split())
+    assert out == "Nothing to do on the other 3 hosts.\n"
+
+
+def test_the_record_holds_the_hosts_that_failed_in_the_plan(fates: Fates) -> None:
+    record = fates.toy.json("runs show", fates.document["run"])["run"]
+    assert record["exit_code"] == 1
+    assert {f["host"] for f in record["failures"]} == set(fates.failures)
+    assert {c["host"] for c in record["components"]} == {*GOOD, *fates.failures}
+
+
+def test_secrets_are_neither_shown_nor_kept(fates: Fates) -> None:
+    assert fates.toy.files()["one.conf"] == "word=swordfish\n"
+    assert "no luck, ********" in fates.failures["broken"]["message"]
+    assert "no_log" in fates.failures["hiding"]["message"]
+    state = fates.toy.base / "state"
+    kept = "".join(p.read_text() for p in state.rglob("*") if p.is_file())
+    for text in (json.dumps(fates.document), fates.stderr, *map(str, fates.again), kept):
+        assert "swordfish" not in text
+        assert "opensesame" not in text
+    assert not fates.toy.leftovers()
+    assert {p.stat().st_mode & 0o077 for p in (state / "cloudlet-deploy").rglob("*")} == {0}
+
+
+def test_runs_tell_what_happened(fates: Fates) -> None:
+    runs = fates.toy.json("runs list")["runs"]
+    assert [run["exit_code"] for run in runs] == [3, 1]
+    shown = fates.toy.run("runs show", fates.document["run"])
     assert shown.returncode == 0, shown.stderr
-    assert "no luck" in shown.stdout
+    assert "no luck, ********" in shown.stdout
     assert "one.conf" in "".join(shown.stdout.split())
+
+
+# --- runs that are cut off ----------------------------------------------------------------
 
 
 def _descendants_of(process: subprocess.Popen[str]) -> list[int]:
@@ -380,14 +438,17 @@ def _commands(pids: list[int]) -> list[str]:
     return found
 
 
+Start = Callable[..., tuple[subprocess.Popen[str], list[int]]]
+
+
 @pytest.fixture
-def napping(toy: Toy) -> Iterator[Callable[[], tuple[subprocess.Popen[str], list[int]]]]:
-    """Starts an apply and returns once its task sleeps on both hosts, with all its processes."""
+def napping(toy: Toy) -> Iterator[Start]:
+    """Starts a command and returns once its task sleeps on both hosts, with all its processes."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> tuple[subprocess.Popen[str], list[int]]:
-        toy.set(beta_nap=77)
-        process = toy.start("apply", "--yes")
+    def start(*argv: str) -> tuple[subprocess.Popen[str], list[int]]:
+        toy.set(beta_nap=77, beta_nap_changing=argv[0] == "apply")
+        process = toy.start(*argv)
         started.append(process)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
@@ -411,10 +472,8 @@ def _gone_within(pids: list[int], seconds: float) -> list[str]:
     return left
 
 
-def test_killed_cli_leaves_no_ansible_and_no_secret(
-    toy: Toy, napping: Callable[[], tuple[subprocess.Popen[str], list[int]]]
-) -> None:
-    process, pids = napping()
+def test_killed_cli_leaves_no_ansible_and_no_secret(toy: Toy, napping: Start) -> None:
+    process, pids = napping("plan")
     assert any("ansible-playbook" in command for command in _commands(pids))
     os.kill(process.pid, signal.SIGKILL)
     process.wait(timeout=5)
@@ -426,13 +485,14 @@ def test_killed_cli_leaves_no_ansible_and_no_secret(
     assert toy.json("runs list")["runs"][0]["state"] == "killed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "argv", "phase"),
+    [(signal.SIGINT, ("apply", "--yes"), "change"), (signal.SIGTERM, ("plan",), "plan")],
+)
 def test_interrupted_cli_stops_ansible_and_says_so(
-    toy: Toy,
-    napping: Callable[[], tuple[subprocess.Popen[str], list[int]]],
-    number: signal.Signals,
+    toy: Toy, napping: Start, number: signal.Signals, argv: tuple[str, ...], phase: str
 ) -> None:
-    process, pids = napping()
+    process, pids = napping(*argv)
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
@@ -440,4 +500,4 @@ def test_interrupted_cli_stops_ansible_and_says_so(
     assert _gone_within(pids, 3.0) == []
     assert toy.leftovers() == []
     run = toy.json("runs list")["runs"][0]
-    assert (run["state"], run["exit_code"], run["phase"]) == ("interrupted", 130, "change")
+    assert (run["state"], run["exit_code"], run["phase"]) == ("interrupted", 130, phase)

@@ -74,6 +74,15 @@ def test_error_without_an_end_is_an_interruption() -> None:
     assert found.failures == _OUTCOME.failures
 
 
+def test_an_error_of_ours_ends_the_record_with_its_exit_code() -> None:
+    with pytest.raises(UsageError), _journal() as journal:
+        journal.keep(_OUTCOME)
+        raise UsageError("no hushhush")
+    found = read_record("last")
+    assert (found.state, found.exit_code, found.error) == ("finished", 64, "no ********")
+    assert found.failures == _OUTCOME.failures
+
+
 def test_killed_run_is_called_so(home: Path) -> None:
     code = """
 import time

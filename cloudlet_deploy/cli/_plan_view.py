@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-import click
-
 from cloudlet_deploy.cli import render
 from cloudlet_deploy.run.events import Change, Diff
 from cloudlet_deploy.run.outcome import ComponentOutcome
@@ -68,8 +66,7 @@ def show_all(parts: Iterable[ComponentOutcome], detail: Detail) -> None:
     listed = list(parts)
     show(listed, detail)
     for line in totals(listed, detail):
-        for text in render.folded(line, render.console().width):
-            click.echo(text)
+        render.lines(line)
 
 
 def totals(parts: Iterable[ComponentOutcome], detail: Detail) -> Iterator[str]:

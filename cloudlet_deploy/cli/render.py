@@ -57,6 +57,12 @@ def document(command: str, exit_code: ExitCode, data: Mapping[str, Any]) -> None
     click.echo(json.dumps(whole, indent=2, default=str))
 
 
+def lines(words: str, style: str = "") -> None:
+    """Print words, folded to the terminal, on standard output."""
+    for line in folded(words, console().width):
+        console().print(text(line, style), soft_wrap=True)
+
+
 def folded(words: str, room: int) -> Iterator[str]:
     """``words`` in lines of at most ``room``, broken at spaces.
 

@@ -82,8 +82,7 @@ def show_run(run_id: str, output: str) -> ExitCode:
       cloudlet-deploy runs show last
       cloudlet-deploy runs show 20261122T1504 --output json
     """
-    from rich.text import Text  # noqa: PLC0415 - --help needs none of it
-
+    # --help needs none of it.
     from cloudlet_deploy.cli import _plan_view, render  # noqa: PLC0415
     from cloudlet_deploy.run.record import read_record  # noqa: PLC0415
 
@@ -91,7 +90,6 @@ def show_run(run_id: str, output: str) -> ExitCode:
     if output == "json":
         render.document("runs show", ExitCode.DONE, {"run": record.to_dict()})
         return ExitCode.DONE
-    out = render.console()
     by = f"{record.user} on {record.controller}, ansible-core {record.ansible}"
     options = ", ".join(f"{name} {_value(value)}" for name, value in record.options.items())
     facts = (
@@ -105,13 +103,13 @@ def show_run(run_id: str, output: str) -> ExitCode:
     )
     for name, value in facts:
         if value:
-            out.print(Text(f"{name:8} {value}"), overflow="fold")
+            render.lines(f"{name:8} {value}")
     if record.phase == "plan" and any(part.changes for part in record.components):
-        out.print("These changes were planned, not made:")
+        render.lines("These changes were planned, not made:")
     _plan_view.show(part for part in record.components if part.changes)
     for failure in record.failures:
         where = ": ".join(filter(None, (failure.host, failure.component, failure.task)))
-        out.print(Text(f"{failure.status}: {where}: {failure.message}", "red"), overflow="fold")
+        render.lines(f"{failure.status}: {where}: {failure.message}", "red")
     return ExitCode.DONE
 
 

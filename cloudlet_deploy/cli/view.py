@@ -76,11 +76,10 @@ def summary(outcome: RunOutcome, run_id: str) -> None:
             render.text(f"{part.seconds:.1f} s"),
         )
         host = part.host
-    out = render.console()
     render.trimmed(table)
     counts = Counter(_host_status(outcome, host) for host in outcome.hosts)
     told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    out.print(render.text(f"{told}; {outcome.seconds:.0f} s; record: {run_id}"), overflow="fold")
+    render.lines(f"{told}; {outcome.seconds:.0f} s; record: {run_id}")
 
 
 def _host_status(outcome: RunOutcome, host: str) -> Status:

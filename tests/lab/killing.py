@@ -128,6 +128,7 @@ print(json.dumps({{
     "kept": sorted(os.listdir(kept)) if os.path.isdir(kept) else [],
     "managed": sorted(manifest.get("files", {{}})),
     "staged": sorted(staged),
+    "aside": sorted(glob.glob("{STATE}/drift/*/*")),
     "files": everything,
     "unit": unit,
     "in_place": max([os.stat(p).st_ctime for p in concerned if os.path.exists(p)], default=0),
@@ -195,6 +196,7 @@ class Sight:
     kept: list[str]
     managed: list[str]
     staged: list[str]
+    aside: list[str]
     files: dict[str, list[Any]]
     unit: dict[str, Any]
     in_place: float

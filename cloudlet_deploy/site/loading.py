@@ -52,15 +52,20 @@ def load(
 def _checked(source: str) -> str:
     """``source`` as Ansible wants it: absolute, unless it is a list of hosts."""
     path = Path(source).expanduser().absolute()
-    if not path.exists():
+    try:
+        wanted = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
+        readable = os.access(path, wanted)
+        missing = not path.exists()
+    except PermissionError:  # a directory above it may not be searched
+        readable = missing = False
+    if missing:
         if "," in source:
             return source
         raise InvalidSiteError(
             f"{source}: there is no such inventory.",
             next_step="Name an existing one with -i, or write one with `cloudlet-deploy init`.",
         )
-    wanted = os.R_OK | os.X_OK if path.is_dir() else os.R_OK
-    if not os.access(path, wanted):
+    if not readable:
         raise InvalidSiteError(
             f"{source}: the inventory is not readable for this user.",
             next_step=f"Grant read permission, for example with `chmod -R u+rX {source}`.",

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except BaseException as error:
-        from cloudlet_deploy.cli import render  # noqa: PLC0415 - only a failure needs it
+        from cloudlet_deploy.cli import render  # only a failure needs it
 
         return render.failure(
             error, debug=bool(meta.get("debug")), output=str(meta.get("output", "table"))

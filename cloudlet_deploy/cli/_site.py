@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def load_site(options: AnsibleOptions) -> Site:
     """The site, with its vaulted values opened as far as passwords were given."""
-    from cloudlet_deploy import site  # noqa: PLC0415 - --help needs none of it
+    from cloudlet_deploy import site  # --help needs none of it
 
     return site.load(
         options.inventory,
@@ -26,7 +26,7 @@ def load_site(options: AnsibleOptions) -> Site:
 
 def vault_of(options: AnsibleOptions) -> Vault:
     """How to open vaulted values; asks for the passwords that the options want asked for."""
-    from cloudlet_deploy.site import Vault  # noqa: PLC0415
+    from cloudlet_deploy.site import Vault
 
     asked = [
         (label or "default", f"Vault password ({label or 'default'})")

@@ -45,7 +45,7 @@ def command(
       cloudlet-deploy apply -i mysite --limit door.example.org --ask-become-pass
       cloudlet-deploy apply -i mysite --component gridftp --yes --output json
     """
-    from cloudlet_deploy.cli import _flow, _plan_view  # noqa: PLC0415 - --help needs none of it
+    from cloudlet_deploy.cli import _flow, _plan_view  # --help needs none of it
 
     detail = _plan_view.Detail.of(diff=diff, verbosity=options.verbosity)
     prepared = _flow.prepare(options, components)
@@ -56,7 +56,7 @@ def command(
 def _apply(
     prepared: Prepared, journal: Journal, detail: Detail, *, yes: bool, output: str
 ) -> ExitCode:
-    from cloudlet_deploy.cli import _flow, _plan_view, render, view  # noqa: PLC0415
+    from cloudlet_deploy.cli import _flow, _plan_view, render, view
 
     predicted = _flow.run(prepared, prepared.plan.predicting(), journal)
     pending = predicted.changed(predicted.good)

@@ -50,13 +50,13 @@ def command(
           --transfer data1.example.org --transfer data2.example.org \\
           --ca-files /etc/grid-security/certificates
     """
-    from cloudlet_deploy.site import scaffold  # noqa: PLC0415 - --help needs none of it
+    from cloudlet_deploy.site import scaffold  # --help needs none of it
 
     path = str(Path(ca_files).expanduser().absolute()) if ca_files else None
     site = scaffold.render(kind, door=door, transfer=tuple(dict.fromkeys(transfer)), ca_files=path)
     scaffold.write(site, directory)
     if output == "json":
-        from cloudlet_deploy.cli import render  # noqa: PLC0415
+        from cloudlet_deploy.cli import render
 
         data = {
             "site": str(directory),

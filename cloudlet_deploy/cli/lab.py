@@ -65,7 +65,7 @@ def up(
       sudo cloudlet-deploy lab up
       sudo cloudlet-deploy lab up --name mine --dir ./site --hosts 'all:!gridftp'
     """
-    from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
+    from cloudlet_deploy import lab  # heavy
 
     made = lab.up(source, name=name, directory=directory, hosts=hosts, progress=_progress)
     _show([made], output, "lab up")
@@ -83,7 +83,7 @@ def down(name: str, everything: bool, output: str) -> None:
     Also removes what is left of one that was half made. --all removes the labs that were made
     with this XDG_STATE_HOME; those of others stay.
     """
-    from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
+    from cloudlet_deploy import lab  # heavy
 
     removed = lab.down_all() if everything else (lab.down(name),)
     if output == "json":
@@ -103,7 +103,7 @@ def down(name: str, everything: bool, output: str) -> None:
 @output_option
 def status(name: str | None, output: str) -> None:
     """Show labs, their hosts and where their sites are."""
-    from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
+    from cloudlet_deploy import lab  # heavy
 
     _show([lab.status(name)] if name else list(lab.labs()), output, "lab status", one=bool(name))
 
@@ -111,7 +111,7 @@ def status(name: str | None, output: str) -> None:
 @command.command()
 def images() -> None:
     """Build the hosts' images if they are missing; `lab up` does it too."""
-    from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
+    from cloudlet_deploy import lab  # heavy
 
     for kind, reference in lab.images(_progress).items():
         click.echo(f"{kind}: {reference}")
@@ -131,7 +131,7 @@ def run(name: str, user: str, host: str, arguments: tuple[str, ...]) -> None:
     Example:
       sudo cloudlet-deploy lab run --user alice client.lab.test -- grid-proxy-init
     """
-    from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
+    from cloudlet_deploy import lab  # heavy
 
     raise click.exceptions.Exit(lab.command_on(name, host, arguments, user=user))
 
@@ -140,7 +140,7 @@ def _host_command(what: str, doc: str) -> click.Command:
     @_name_option
     @click.argument("host")
     def act(name: str, host: str) -> None:
-        from cloudlet_deploy import lab  # noqa: PLC0415 - heavy
+        from cloudlet_deploy import lab  # heavy
 
         getattr(lab, what)(name, host)
         click.echo(f"{host}: {what} done")
@@ -158,7 +158,7 @@ def _progress(line: str) -> None:
 
 
 def _document(what: str, data: dict[str, Any]) -> None:
-    from cloudlet_deploy.cli import render  # noqa: PLC0415
+    from cloudlet_deploy.cli import render
 
     render.document(what, ExitCode.DONE, data)
 

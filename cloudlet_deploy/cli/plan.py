@@ -35,7 +35,7 @@ def command(
       cloudlet-deploy plan -i mysite --component gridftp --output json
     """
     # --help needs none of it.
-    from cloudlet_deploy.cli import _flow, _plan_view, render, view  # noqa: PLC0415
+    from cloudlet_deploy.cli import _flow, _plan_view, render, view
 
     prepared = _flow.prepare(options, components)
     with prepared.journal("plan") as journal:

@@ -31,14 +31,14 @@ _FILLING = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 @cache
 def console(*, stderr: bool = False) -> Console:
     """The terminal: standard output for results, standard error for progress and errors."""
-    from rich.console import Console  # noqa: PLC0415 - slow, and --help needs none of it
+    from rich.console import Console  # slow, and --help needs none of it
 
     return Console(stderr=stderr, highlight=False, soft_wrap=False)
 
 
 def text(content: str, style: str = "") -> Text:
     """``content`` as it is, without markup; tabs become spaces, which Rich can count."""
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     return Text(content.expandtabs(8), style=style)
 

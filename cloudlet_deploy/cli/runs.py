@@ -43,11 +43,11 @@ def list_runs(number: int, output: str) -> ExitCode:
       cloudlet-deploy runs list
       cloudlet-deploy runs list -n 5 --output json
     """
-    from rich.table import Table  # noqa: PLC0415 - --help needs none of it
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # --help needs none of it
+    from rich.text import Text
 
-    from cloudlet_deploy.cli import render  # noqa: PLC0415
-    from cloudlet_deploy.run.record import list_records  # noqa: PLC0415
+    from cloudlet_deploy.cli import render
+    from cloudlet_deploy.run.record import list_records
 
     records = list_records()[:number]
     if output == "json":
@@ -83,8 +83,8 @@ def show_run(run_id: str, output: str) -> ExitCode:
       cloudlet-deploy runs show 20261122T1504 --output json
     """
     # --help needs none of it.
-    from cloudlet_deploy.cli import _plan_view, render  # noqa: PLC0415
-    from cloudlet_deploy.run.record import read_record  # noqa: PLC0415
+    from cloudlet_deploy.cli import _plan_view, render
+    from cloudlet_deploy.run.record import read_record
 
     record = read_record(run_id)
     if output == "json":

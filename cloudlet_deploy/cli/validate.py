@@ -35,8 +35,8 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
       cloudlet-deploy validate -i mysite --vault-password-file ~/.vault-password
       cloudlet-deploy validate -i mysite --limit door.example.org --output json
     """
-    from cloudlet_deploy.cli._site import load_site  # noqa: PLC0415 - --help needs none of it
-    from cloudlet_deploy.site import components, validation  # noqa: PLC0415
+    from cloudlet_deploy.cli._site import load_site  # --help needs none of it
+    from cloudlet_deploy.site import components, validation
 
     site = load_site(options)
     faults = validation.validate(site)
@@ -57,7 +57,7 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
 
 
 def _as_json(site: Site, faults: list[Fault], parts: list[str], code: ExitCode) -> None:
-    from cloudlet_deploy.cli import render  # noqa: PLC0415
+    from cloudlet_deploy.cli import render
 
     data: dict[str, Any] = {
         "hosts": list(site.targets),

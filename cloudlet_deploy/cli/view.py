@@ -59,7 +59,7 @@ def notices(outcome: RunOutcome) -> None:
 
 def summary(outcome: RunOutcome, run_id: str) -> None:
     """One line per host: how each of its components ended."""
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("host", "component"):
@@ -193,7 +193,7 @@ class LiveProgress:
         self._changes: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        from rich.live import Live  # noqa: PLC0415
+        from rich.live import Live
 
         self._live = Live(
             console=self._out,
@@ -226,7 +226,7 @@ class LiveProgress:
 
     def _table(self) -> Table:
         """Called from the display's thread: reads only what is replaced as a whole."""
-        from rich.table import Table  # noqa: PLC0415
+        from rich.table import Table
 
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for _ in range(4):

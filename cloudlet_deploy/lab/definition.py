@@ -63,10 +63,10 @@ def variables(directory: Path, limit: str | None = None) -> dict[str, dict[str, 
             next_step="Name the directory of an inventory, as for -i.",
         )
     # Ansible costs half a second to import.
-    from ansible.errors import AnsibleError  # noqa: PLC0415
-    from ansible.inventory.manager import InventoryManager  # noqa: PLC0415
-    from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415
-    from ansible.vars.manager import VariableManager  # noqa: PLC0415
+    from ansible.errors import AnsibleError
+    from ansible.inventory.manager import InventoryManager
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.vars.manager import VariableManager
 
     try:
         loader = DataLoader()

@@ -97,9 +97,9 @@ def _collections_path(ours: Path) -> str:
 
 def _configured(section: str, key: str) -> str | None:
     """A setting of the ansible.cfg that Ansible would read here."""
-    import configparser  # noqa: PLC0415 - only a run needs it, and Ansible is slow to import
+    import configparser  # only a run needs it, and Ansible is slow to import
 
-    from ansible.config.manager import find_ini_config_file  # noqa: PLC0415
+    from ansible.config.manager import find_ini_config_file
 
     path = find_ini_config_file()
     if not path:
@@ -178,7 +178,7 @@ def _extra_vars(text: str, path: Path) -> str:
         return text
     if text.lstrip().startswith(("{", "[")):
         return f"@{_write(path, text)}"
-    from ansible.parsing.splitter import parse_kv  # noqa: PLC0415 - slow to import
+    from ansible.parsing.splitter import parse_kv  # slow to import
 
     return f"@{_write(path, json.dumps({k: str(v) for k, v in parse_kv(text).items()}))}"
 

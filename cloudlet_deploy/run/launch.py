@@ -101,8 +101,8 @@ class _Process:
 
     def _prepare(self, plan: RunPlan, secrets: Secrets) -> Any:
         # Slow to import, and nothing but a run needs them.
-        from ansible_runner import Runner  # noqa: PLC0415
-        from ansible_runner.config.runner import RunnerConfig  # noqa: PLC0415
+        from ansible_runner import Runner
+        from ansible_runner.config.runner import RunnerConfig
 
         self._secret_files.mkdir(mode=0o700)
         (self._scratch / "tmp").mkdir(mode=0o700)

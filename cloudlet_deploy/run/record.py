@@ -109,7 +109,7 @@ class Journal:
     def __init__(
         self, command: str, site: str, options: Mapping[str, Any], redact: Redactor
     ) -> None:
-        from ansible.release import __version__ as ansible  # noqa: PLC0415 - slow to import
+        from ansible.release import __version__ as ansible  # slow to import
 
         self._redact = redact
         self._last = 0.0
@@ -303,7 +303,7 @@ def _masked(value: Any, redact: Redactor) -> Any:
 
 
 def _user() -> str:
-    import getpass  # noqa: PLC0415
+    import getpass
 
     try:
         return getpass.getuser()

@@ -33,7 +33,7 @@ def load(
     shown = ", ".join(str(source) for source in given)
     try:
         # Ansible takes half a second to import, and reads ansible.cfg on the way.
-        from cloudlet_deploy.site import ansible_inventory, values  # noqa: PLC0415
+        from cloudlet_deploy.site import ansible_inventory, values
 
         raw = ansible_inventory.read(
             sources, limit=limit, extra_vars=extra_vars, vault=vault or Vault()

@@ -24,7 +24,7 @@ def coerced(option: Option, found: object) -> tuple[object, str | None]:
     is a list. One thing it lets pass is refused here: a list or mapping where a text is
     wanted, which it would write out as Python does. The message never holds the value.
     """
-    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # noqa: PLC0415
+    from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
     spec: dict[str, Any] = {"type": option.type, "required": True}
     value, passed = _validated(ArgumentSpecValidator({"it": spec}), found)

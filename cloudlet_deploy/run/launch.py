@@ -40,6 +40,17 @@ _TICK = 0.1
 _ENDING = 5.0
 
 
+#: ansible-core 2.20 and later put a socket below the scratch directory, and the kernel takes
+#: 107 characters for the path of one: so many are left for the directory above.
+_LONGEST_DIRECTORY = 46
+
+
+def _short_directory() -> str:
+    """The directory for temporary files, or /tmp where its path leaves no room for a socket."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= _LONGEST_DIRECTORY else "/tmp"
+
+
 def launch(
     plan: RunPlan,
     secrets: Secrets,
@@ -56,7 +67,7 @@ def launch(
     """
     started = time.monotonic()
     collector = Collector()
-    scratch = Path(tempfile.mkdtemp(prefix="cloudlet-deploy-"))
+    scratch = Path(tempfile.mkdtemp(prefix="cloudlet-deploy-", dir=_short_directory()))
     try:
         process = _Process(plan, secrets, scratch, redact or Redactor(secrets.values()))
         interrupted = process.follow(collector, observe)

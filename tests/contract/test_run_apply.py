@@ -129,7 +129,8 @@ class Toy:
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-        scratch = self.base / "scratch"
+        # Short: a path that leaves no room for Ansible's socket would not be used.
+        scratch = self.base / "s"
         scratch.mkdir(exist_ok=True)
         return kept | {
             "ANSIBLE_HOME": str(self.base / "home"),
@@ -189,7 +190,7 @@ class Toy:
 
     def leftovers(self) -> list[str]:
         """What is left of the run. A module that is killed leaves its code on its host."""
-        found = (path for path in (self.base / "scratch").rglob("*"))
+        found = (path for path in (self.base / "s").rglob("*"))
         return [str(path) for path in found if not re.search(r"/ansible_\S+_payload_", str(path))]
 
 
@@ -227,8 +228,8 @@ def make_toy(base: Path) -> Toy:
 
 
 @pytest.fixture
-def toy(tmp_path: Path) -> Toy:
-    return make_toy(tmp_path)
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    return make_toy(tmp_path_factory.mktemp("t"))
 
 
 def test_plan_shows_every_change_and_makes_none(toy: Toy) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from cloudlet_deploy.errors import UsageError
+from cloudlet_deploy.run import launch
 from cloudlet_deploy.run.command import environment, playbook_command
 from cloudlet_deploy.run.plan import RunPlan
 from cloudlet_deploy.run.secrets import Secrets
@@ -123,3 +125,12 @@ def test_own_settings_of_the_user_stay(tmp_path: Path, monkeypatch: pytest.Monke
     config.write_text("no section\n")
     with pytest.raises(UsageError, match=r"my\.cfg"):
         _environment(tmp_path)
+
+
+def test_scratch_leaves_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 60)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    assert launch._short_directory() == "/tmp"
+    monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
+    assert launch._short_directory() == "/var/tmp"

@@ -8,6 +8,7 @@ something is killed, and the next apply must leave the door as an apply that nob
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -337,6 +338,7 @@ def test_the_next_apply_waits_for_a_module_that_goes_on(
         applies.append(following)
         while rig.lock_openers() < 2:
             assert following.process.poll() is None, following.output()
+            time.sleep(0.5)
         story.check_moment(rig.look(), NAMED["swap 2"], before, new)
         rig.release()
         assert following.process.wait(120) == 0, following.output()

@@ -40,6 +40,8 @@ class ActionModule(ActionBase):
             contents = self._contents(request, task_vars)
         except config_set_args.ArgumentError as exc:
             raise AnsibleActionFail(str(exc)) from None
+        run = task_vars.get("cloudlet_run_id")
+        request["run"] = None if run is None else str(run)
         args = {"payload": _packed(request, contents)}
         if self._task.args.get("state_dir") is not None:
             args["state_dir"] = self._task.args["state_dir"]

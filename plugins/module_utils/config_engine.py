@@ -27,9 +27,10 @@ MAX_DIFF = 1 << 20
 def apply(request, state_dir, check=False, want_diff=False, selinux=None):
     """Make the host what ``request`` says, or predict it.
 
-    ``request``: name, state (present or absent), directories, files (content as bytes) and
-    validate, complete and checked by the action plugin. Returns the module's result. Raises
-    ConfigError or StateError; the host is then as it was, unless the message says otherwise.
+    ``request``: name, state (present or absent), directories, files (content as bytes),
+    validate, and run (the run's id, or None), complete and checked by the action plugin.
+    Returns the module's result. Raises ConfigError or StateError; the host is then as it was,
+    unless the message says otherwise.
     """
     selinux = selinux or config_files.NoSELinux()
     if check:

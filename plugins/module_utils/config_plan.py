@@ -19,6 +19,8 @@ _RECORDED = {
     "file": ("sha256", "size", *ATTRIBUTES, "secret", *KINDS),
     "directory": ATTRIBUTES,
 }
+#: What a generation knows of how it came to be; see ``empty_manifest``.
+HISTORY = ("run", "same_as", "undoes", "before")
 
 
 class Plan:
@@ -50,10 +52,16 @@ class Plan:
 
 
 def empty_manifest(name):
-    """The manifest of a set that has never been here."""
+    """The manifest of a set that has never been here.
+
+    ``run`` made the generation (None: Ansible without the command line). ``same_as``: the
+    generation that it brought back, and ``undoes``: the run that was undone by that (None: it
+    is no rollback). ``before``: the generation that undoing it leads to (None: not known).
+    """
     return {
         "set": name,
         "generation": 0,
+        **dict.fromkeys(HISTORY),
         "files": {},
         "directories": {},
         "origin": {},
@@ -72,7 +80,7 @@ def make_plan(name, wanted, manifest, journal=None, selinux=None):
         # It will be taken back: what it made goes, what it wrote beside the files is not seen.
         made = {path: dict(config_files.ABSENT, was="directory") for path in journal["made"]}
         journal = {"targets": made, "before": {}, "manifest": manifest}
-    current = (journal["manifest"] if journal else manifest) or empty_manifest(name)
+    current = dict(empty_manifest(name), **((journal["manifest"] if journal else manifest) or {}))
     builder = _Builder(wanted, current, journal, selinux)
     return builder.build()
 
@@ -83,6 +91,7 @@ def targets_of(request):
     Accounts that do not exist have the id None; check mode can live with that.
     """
     wanted = {"set": request["name"], "files": {}, "directories": {}}
+    wanted.update({key: request.get(key) for key in ("run", "same_as", "undoes")})
     for kind, key, default in (("directory", "directories", "0755"), ("file", "files", None)):
         for entry in request[key]:
             secret = bool(entry.get("secret"))
@@ -229,7 +238,11 @@ class _Builder:
                 new["directories"][path] = dict(recorded, left=True)
                 new["origin"][path] = old["origin"][path]
         same = all(_contents(new[key]) == _contents(old[key]) for key in ("files", "directories"))
-        new["generation"] = old["generation"] + (0 if same and old["generation"] else 1)
+        if same and old["generation"]:
+            new.update({key: old[key] for key in ("generation", *HISTORY)})
+        else:
+            new["generation"] = old["generation"] + 1
+            new.update({key: self.wanted.get(key) for key in HISTORY}, before=position(old))
         new["units"] = old["units"]
         if "commit" in old:
             new["commit"] = old["commit"]
@@ -237,6 +250,11 @@ class _Builder:
     def _origin(self, path):
         origin = self.plan.origins[path] = dict(self._observe(path))
         return origin
+
+
+def position(manifest):
+    """The generation whose content is in place: a rollback makes a new one of an old one's."""
+    return manifest["same_as"] or manifest["generation"]
 
 
 def _depth(path, targets):

@@ -92,7 +92,8 @@ class SetStore:
             self._make_dir(where)
             for path, content in contents.items():
                 config_files.write_new(os.path.join(where, blob_name(path)), [content])
-            record = {key: manifest[key] for key in ("generation", "files", "directories")}
+            kept = ("generation", "files", "directories", *config_plan.HISTORY)
+            record = {key: manifest[key] for key in kept}
             host_state.write_json(os.path.join(where, "files.json"), dict(record, time=time.time()))
 
     def has_generation(self, number):

@@ -720,3 +720,21 @@ def test_found_content_is_kept_only_while_the_path_is_ours(host: Host) -> None:
     host.apply(file(host.etc / "a"))
     assert (host.etc / "key").read_text() == CANARY
     assert CANARY not in contents(host.state)
+
+
+def test_a_generation_knows_the_run_that_made_it(host: Host) -> None:
+    path = host.etc / "a"
+    host.apply(file(path, "one\n"), run="first")
+    host.apply(file(path, "one\n"), run="nothing-new")
+    path.write_text("by hand\n")
+    host.apply(file(path, "one\n"), run="repairs")
+    host.apply(file(path, "two\n"), run="second")
+    host.apply(file(path, "three\n"))
+    manifest = json.loads((host.set_dir / "manifest.json").read_text())
+    kept = {
+        number: json.loads((host.set_dir / f"generations/{number}/files.json").read_text())
+        for number in (1, 2, 3)
+    }
+    assert (manifest["generation"], manifest["run"], manifest["before"]) == (3, None, 2)
+    assert [kept[n]["run"] for n in kept] == ["first", "second", None]
+    assert [kept[n]["before"] for n in kept] == [0, 1, 2]

@@ -148,6 +148,12 @@ def _arguments(plan: RunPlan, secrets: Secrets, directory: Path) -> Iterator[str
     yield from _vault(plan, secrets, directory)
     for number, text in enumerate(plan.extra_vars):
         yield from ("--extra-vars", _extra_vars(text, directory / f"vars{number}.yml"))
+    own = dict(plan.variables)
+    if plan.run_id is not None:
+        own |= {"cloudlet_run_id": plan.run_id, "cloudlet_leased": True}
+    if own:
+        # The last of them: they win over what the user gave.
+        yield from ("--extra-vars", f"@{_write(directory / 'own.json', json.dumps(own))}")
 
 
 def _login(plan: RunPlan, secrets: Secrets, directory: Path) -> Iterator[str]:

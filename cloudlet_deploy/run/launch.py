@@ -18,12 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from cloudlet_deploy import content
 from cloudlet_deploy.errors import CloudletError, RunFailedError
-from cloudlet_deploy.run import tether
+from cloudlet_deploy.run import signals, tether
 from cloudlet_deploy.run.command import environment, playbook_command
 from cloudlet_deploy.run.events import Event, redacted, translate
 from cloudlet_deploy.run.outcome import Collector, RunOutcome
@@ -62,8 +61,9 @@ def launch(
     ``observe`` gets every event in the calling thread, after ``redact`` has masked what it
     knows (by default the passwords in ``secrets``). A signal (Ctrl-C, TERM, HUP) stops
     Ansible; the outcome then says ``interrupted``. Raises RunFailedError if Ansible could
-    not start or says nothing for ``plan.silence`` seconds, UsageError or InvalidSiteError if
-    what it complained of is an option or the inventory.
+    not start, says nothing for ``plan.silence`` seconds or takes longer than
+    ``plan.deadline``, UsageError or InvalidSiteError if what it complained of is an option or
+    the inventory.
     """
     started = time.monotonic()
     collector = Collector()
@@ -88,7 +88,7 @@ def _broken_off(process: _Process, collector: Collector) -> CloudletError:
         )
     if process.gave_up:
         return RunFailedError(
-            f"Ansible said nothing for {process.silence:.0f} s and was stopped.",
+            f"Ansible {process.gave_up} and was stopped.",
             next_step="Look on the hosts for a process that hangs (a dead mount, a lock).",
         )
     return no_start(process.output(), process.exit_status, began=not collector.empty)
@@ -98,8 +98,9 @@ class _Process:
     """One ansible-playbook under its tether, its events in a queue."""
 
     def __init__(self, plan: RunPlan, secrets: Secrets, scratch: Path, redact: Redactor) -> None:
-        self.silence = plan.silence
-        self.gave_up = False
+        #: Why Ansible was given up; empty while it is not.
+        self.gave_up = ""
+        self._plan = plan
         self.problem: BaseException | None = None
         self.exit_status: int | None = None
         self._redact = redact
@@ -157,7 +158,7 @@ class _Process:
 
     def follow(self, collector: Collector, observe: Observer) -> bool:
         """Run, handing on events, until the end. Returns whether a signal ended it."""
-        with _signals() as caught:
+        with signals.noted() as caught:
             # The kernel ends the tether with this thread, and it lives as long as the run.
             thread = threading.Thread(target=self._run, name="ansible-runner", daemon=True)
             thread.start()
@@ -178,11 +179,10 @@ class _Process:
 
     def _heard(self, caught: list[int]) -> Iterator[Mapping[str, Any]]:
         """The runner's events until its last; stops Ansible when told to, or when it hangs."""
-        last = time.monotonic()
+        began = last = time.monotonic()
         while True:
-            silent = time.monotonic() - last > self.silence
-            if (caught or silent) and not self._stopping:
-                self.gave_up = silent and not caught
+            if not self._stopping and (caught or (why := self._too_long(began, last))):
+                self.gave_up = "" if caught else why
                 self._stop()
             try:
                 raw = self._queue.get(timeout=_TICK)
@@ -192,6 +192,15 @@ class _Process:
                 return
             last = time.monotonic()
             yield raw
+
+    def _too_long(self, began: float, last: float) -> str:
+        """Why to give up Ansible now, or nothing. Both are moments of the monotonic clock."""
+        now, silence, deadline = time.monotonic(), self._plan.silence, self._plan.deadline
+        if now - last > silence:
+            return f"said nothing for {silence:.0f} s"
+        if deadline is not None and now - began > deadline:
+            return f"took longer than {deadline:.0f} s"
+        return ""
 
     def _stop(self) -> None:
         """Have the tether end Ansible; if it does not, end the tether."""
@@ -214,26 +223,3 @@ class _Process:
             path = Path(self._runner.config.artifact_dir) / "stdout"
             return self._redact(path.read_text(encoding="utf-8", errors="replace"))
         return ""
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the signals that mean "stop" instead of dying of them."""
-    caught: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        caught.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {
-        number: signal.signal(number, note)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # nohup
-    }
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

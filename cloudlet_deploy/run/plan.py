@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 #: Seconds without any word from Ansible after which a run is given up.
 SILENCE = 3600.0
@@ -38,10 +39,20 @@ class RunPlan:
     #: Added to the allowlisted environment.
     environment: Mapping[str, str] = field(default_factory=dict)
     silence: float = SILENCE
+    #: Seconds that the whole run may take; None is no limit.
+    deadline: float | None = None
+    #: The run that holds the lease on the hosts: ``config_set`` works for no other.
+    run_id: str | None = None
+    #: Variables of our own playbooks; they win over the user's.
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     def predicting(self) -> RunPlan:
         """The same, only looking: check mode with diffs."""
-        return replace(self, check=True, diff=True)
+        return replace(self, check=True, diff=True, run_id=None)
+
+    def of_run(self, run_id: str) -> RunPlan:
+        """The same, as the part of a run that changes hosts under its lease."""
+        return replace(self, run_id=run_id)
 
     def only(self, hosts: tuple[str, ...]) -> RunPlan:
         """The same, on these hosts."""

@@ -134,3 +134,15 @@ def test_scratch_leaves_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.Mo
     assert launch._short_directory() == "/tmp"
     monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
     assert launch._short_directory() == "/var/tmp"
+
+
+def test_own_variables_win_and_are_no_part_of_the_command_line(tmp_path: Path) -> None:
+    plan = RunPlan(
+        Path("/p.yml"), (Path("a"),), extra_vars=("@more.yml",), variables={"word": "p4ss"}
+    ).of_run("R1")
+    arguments = _arguments(plan, Secrets(), tmp_path)
+    assert arguments.endswith("--extra-vars @more.yml --extra-vars @DIR/own.json /p.yml")
+    own = {"word": "p4ss", "cloudlet_run_id": "R1", "cloudlet_leased": True}
+    assert json.loads((tmp_path / "own.json").read_text()) == own
+    # A prediction is nobody's run.
+    assert plan.predicting().run_id is None

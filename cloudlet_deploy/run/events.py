@@ -66,7 +66,8 @@ class TaskStarted:
 class TaskEnded:
     """A task ended on one host, all items of its loop included. ``seconds`` is its time.
 
-    ``next_step`` is what the module itself says is to be done about its failure.
+    ``next_step`` is what the module itself says is to be done about its failure, ``report``
+    what a module that only looks has found, as plain data.
     """
 
     host: str
@@ -78,6 +79,7 @@ class TaskEnded:
     message: str = ""
     seconds: float = 0.0
     next_step: str = ""
+    report: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,16 @@ def redacted(event: Event, redact: Callable[[str], str]) -> Event:
             Change(c.kind, redact(c.name), c.action, redact(c.detail)) for c in event.changes
         ),
         diffs=tuple(Diff(redact(d.path), redact(d.text)) for d in event.diffs),
+        report=_redacted_data(event.report, redact),
     )
+
+
+def _redacted_data(data: Any, redact: Callable[[str], str]) -> Any:
+    if isinstance(data, str):
+        return redact(data)
+    if isinstance(data, Mapping):
+        return {redact(str(key)): _redacted_data(value, redact) for key, value in data.items()}
+    return [_redacted_data(part, redact) for part in data] if isinstance(data, list) else data
 
 
 def _component(data: Mapping[str, Any]) -> str:
@@ -171,6 +182,7 @@ def _ended(status: Status, data: Mapping[str, Any]) -> TaskEnded:
         message=_message(result) if status.bad or status is Status.IGNORED else "",
         seconds=float(data.get("duration") or 0.0),
         next_step=str(result.get("next_step") or "") if status.bad else "",
+        report=report if isinstance(report := result.get("report"), dict) else None,
     )
 
 

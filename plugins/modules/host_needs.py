@@ -1,0 +1,200 @@
+#!/usr/bin/python
+# Copyright: the cloudlet-deploy founders
+# GNU General Public License v3.0 or later (see LICENSE)
+"""Documentation of the action plugin host_needs; no code of it runs on the host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_needs
+short_description: Say what a role needs of its host
+version_added: 0.1.0
+description:
+  - Adds to the fact C(cloudlet_needs), by component. P(cloudlet.deploy.host_preflight#module) looks
+    before a deployment whether the host has it, P(cloudlet.deploy.host_status#module) afterwards
+    whether it is still so; each in one call for all roles of a host.
+  - Runs on the controller only and changes nothing.
+options:
+  component:
+    description: Whose needs these are.
+    type: str
+    required: true
+  accounts:
+    description: As of P(cloudlet.deploy.account_set#module).
+    type: list
+    elements: dict
+    default: []
+  groups:
+    description: As of P(cloudlet.deploy.account_set#module).
+    type: list
+    elements: dict
+    default: []
+  authorities:
+    description: Directories of CA certificates and revocation lists under their hash names.
+    type: list
+    elements: str
+    default: []
+  certificates:
+    description: Certificates that the host gets.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it is on the host.
+        type: str
+        required: true
+      source:
+        description: The file on the controller that it is made from.
+        type: str
+        default: ""
+      text:
+        description: What that file holds.
+        type: str
+        default: ""
+      host:
+        description: The name that it must be for.
+        type: str
+        default: ""
+  directories:
+    description: Directories that must be there before.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Its path.
+        type: str
+        required: true
+      what:
+        description: What it is, or the variable that names it.
+        type: str
+        required: true
+      mounted:
+        description: Whether it must be a mount point.
+        type: bool
+        default: false
+      free_mb:
+        description: Free space in MiB below which it is warned of.
+        type: int
+        default: 0
+  health:
+    description: Requests as P(cloudlet.deploy.grid_health#module) makes them.
+    type: list
+    elements: dict
+    default: []
+  memory:
+    description: Memory that its processes take.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      what:
+        description: What takes it.
+        type: str
+        required: true
+      mb:
+        description: How much, in MiB.
+        type: int
+        required: true
+      at_most:
+        description: Taken under full load only.
+        type: bool
+        default: false
+  names:
+    description: Names under which clients reach the host.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name.
+        type: str
+        required: true
+      what:
+        description: The variable that holds it.
+        type: str
+        required: true
+  packages:
+    description: Names of distribution packages.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports that it listens on.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: The port, or the first of a range.
+        type: int
+        required: true
+      last:
+        description: The last one of a range.
+        type: int
+      unit:
+        description: The unit that listens there.
+        type: str
+        default: ""
+      what:
+        description: The variable that holds it.
+        type: str
+        required: true
+  programs:
+    description: Programs that tell their own version.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is called.
+        type: str
+        required: true
+      argv:
+        description: The command that prints the version in its first line.
+        type: list
+        elements: str
+        required: true
+  space:
+    description: Disk space that it needs.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where; need not exist yet.
+        type: str
+        required: true
+      what:
+        description: For what.
+        type: str
+        required: true
+      mb:
+        description: How much it will hold, in MiB; files that are there already count.
+        type: int
+        required: true
+  units:
+    description: Units that are to be enabled and active.
+    type: list
+    elements: str
+    default: []
+author: The cloudlet-deploy founders
+"""
+
+EXAMPLES = r"""
+- name: Say what the GridFTP server needs
+  cloudlet.deploy.host_needs:
+    component: gridftp
+    packages: [globus-gridftp-server-progs]
+    ports:
+      - {port: 2811, unit: globus-gridftp-server.service, what: gridftp_port}
+    units: [globus-gridftp-server.service]
+"""
+
+RETURN = r"""
+changes:
+  description: Always empty.
+  returned: success
+  type: list
+"""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
+import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cloudlet_deploy import content, site
-from cloudlet_deploy.cli import view
+from cloudlet_deploy.cli import render, view
 from cloudlet_deploy.cli._site import vault_of
 from cloudlet_deploy.cli.options import AnsibleOptions
 from cloudlet_deploy.errors import InterruptedRunError, InvalidSiteError, UsageError
+from cloudlet_deploy.run import signals
 from cloudlet_deploy.run.launch import launch
+from cloudlet_deploy.run.lease import Lease, LeaseEvent
 from cloudlet_deploy.run.outcome import Collector, RunOutcome
 from cloudlet_deploy.run.plan import RunPlan
 from cloudlet_deploy.run.record import Journal
@@ -28,6 +32,9 @@ from cloudlet_deploy.site import validation
 if TYPE_CHECKING:
     from cloudlet_deploy.run.events import Event
     from cloudlet_deploy.site import Site
+
+#: Seconds that giving the hosts back may take: as a rule, and when the user waits to get away.
+_GIVING_BACK, _GIVING_BACK_HASTILY = 30.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,31 @@ class Prepared:
         named = values.get("ansible_user") or values.get("ansible_ssh_user")
         return named.value if named and isinstance(named.value, str) else self.plan.user
 
-    def journal(self, command: str) -> Journal:
-        """A record for a run of ``command``."""
-        return Journal(command, self.site.path, self.options, self.redact)
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that the run is for: those that are to be worked on and have components."""
+        wanted = self.plan.hosts or self.site.targets
+        return tuple(host for host in wanted if site_components.of_host(self.site.hosts[host]))
+
+    def only(self, hosts: tuple[str, ...]) -> Prepared:
+        """The same, on these hosts."""
+        return replace(self, plan=self.plan.only(hosts))
+
+    @contextlib.contextmanager
+    def journal(self, command: str) -> Iterator[Journal]:
+        """A record for a run of ``command``, which a signal of any kind ends in order.
+
+        Raises InterruptedRunError after one.
+        """
+        sources = [absolute(path) for path in self.plan.inventory]
+        kept = Journal(
+            *(command, self.site.path, self.options, self.redact), sources=sources, hosts=self.hosts
+        )
+        with signals.raised(), kept as journal:
+            try:
+                yield journal
+            except (KeyboardInterrupt, click.Abort) as error:
+                raise _interrupted("Interrupted.", journal) from error
 
 
 def prepare(options: AnsibleOptions, components: tuple[str, ...]) -> Prepared:
@@ -83,18 +112,21 @@ def prepare(options: AnsibleOptions, components: tuple[str, ...]) -> Prepared:
         vault_ids=tuple(v for v in options.vault_ids if v.rpartition("@")[2] != "prompt"),
     )
     redact = Redactor([*secrets.values(), *_vaulted(loaded)])
-    return Prepared(loaded, plan, secrets, redact, _recordable(options, components))
+    return Prepared(loaded, plan, secrets, redact, recordable(options, components))
 
 
 def run(prepared: Prepared, plan: RunPlan, journal: Journal) -> RunOutcome:
-    """Run ``plan`` under the eyes of the user and the record.
+    """Run ``plan`` under the eyes of the user and the record; for real only inside ``leased``.
 
-    Raises InterruptedRunError after a signal, when the record has its last word.
+    Raises InterruptedRunError after a signal.
     """
     collector = Collector()
+    if not plan.check:
+        plan = plan.of_run(journal.record.run_id)
 
     def observe(event: Event) -> None:
         collector.add(event)
+        journal.event(event)
         progress.show(event)
         journal.progress(collector.outcome)
 
@@ -104,11 +136,83 @@ def run(prepared: Prepared, plan: RunPlan, journal: Journal) -> RunOutcome:
         except BaseException:
             journal.keep(collector.outcome())
             raise
+    journal.keep(outcome)
     if outcome.interrupted:
-        journal.keep(outcome)
-        changed = "Nothing was changed." if plan.check else "Run it again: it takes up from there."
-        raise InterruptedRunError("Interrupted; Ansible was stopped.", next_step=changed)
+        raise _interrupted("Interrupted; Ansible was stopped.", journal)
     return outcome
+
+
+@dataclass(frozen=True)
+class Held:
+    """The hosts that a run holds. ``lost`` has those that failed or were away when asked."""
+
+    hosts: tuple[str, ...]
+    lost: RunOutcome
+
+
+@contextlib.contextmanager
+def leased(
+    prepared: Prepared, hosts: tuple[str, ...], journal: Journal, *, break_lock: bool = False
+) -> Iterator[Held]:
+    """Hold ``hosts`` for the block, in which they may be changed.
+
+    ``break_lock`` takes them from whoever has them. Raises LockedError, naming the holder, if
+    another run has one of them; then none is held. Whatever ends the block, the lease is
+    given back; where that fails, the user is told.
+    """
+    lease = Lease(prepared.plan, prepared.secrets, prepared.redact, journal.record)
+    # Until the answers are there any of them may be held.
+    held, patience = hosts, _GIVING_BACK
+    try:
+        taken = lease.take(hosts, break_lock=break_lock)
+        _tell(taken.events, journal)
+        if taken.interrupted:
+            raise _interrupted("Interrupted; Ansible was stopped.", journal)
+        held = taken.hosts
+        if taken.refusal:
+            raise taken.refusal
+        if held:
+            journal.phase("change")
+        yield Held(held, taken.lost)
+    except (KeyboardInterrupt, click.Abort, InterruptedRunError):
+        patience = _GIVING_BACK_HASTILY
+        raise
+    finally:
+        with signals.noted() as caught:
+            _tell(lease.give_back(held, seconds=patience) if held else (), journal)
+    if caught:
+        raise _interrupted("Interrupted while the hosts were given back.", journal)
+
+
+def _tell(events: Iterable[LeaseEvent], journal: Journal) -> None:
+    """Keep what happened to the lease, and say what is not as usual."""
+    for event in events:
+        journal.lease(event.host, event.action, event.detail)
+        told = f"{event.host}: {event}."
+        if event.action in ("take-over", "break"):
+            render.note(told)
+        elif event.action == "keep":
+            more = "The next run from this machine takes it over; others need --break-lock."
+            render.note(f"warning: {told} {more}")
+
+
+def _interrupted(message: str, journal: Journal) -> InterruptedRunError:
+    """The error after a signal: what it means for the hosts, and what to do."""
+    record = journal.record
+    if record.phase == "plan":
+        return InterruptedRunError(f"{message} Nothing was changed.", next_step="")
+    words = ["cloudlet-deploy", record.command]
+    words += [f"-i {shlex.quote(path)}" for path in record.options.get("inventory", ())]
+    words += ["--resume"] if record.command == "apply" else []
+    return InterruptedRunError(
+        f"{message} Some changes were made; no host was left half-written.",
+        next_step=f"'{' '.join(words)}' does the rest.",
+    )
+
+
+def absolute(source: Path) -> str:
+    """An inventory as the record knows it, wherever it is named from."""
+    return str(source.expanduser().resolve()) if source.exists() else str(source)
 
 
 def _refuse(errors: list[validation.Fault], loaded: Site) -> None:
@@ -175,7 +279,7 @@ def _vaulted(loaded: Site) -> Iterator[object]:
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(?:'[^']*'|\"[^\"]*\"|\S*)")
 
 
-def _recordable(options: AnsibleOptions, components: tuple[str, ...]) -> dict[str, Any]:
+def recordable(options: AnsibleOptions, components: tuple[str, ...]) -> dict[str, Any]:
     """The options as the record keeps them: values of extra vars may be secret."""
     told = {
         "inventory": [str(path) for path in options.inventory],

@@ -140,16 +140,24 @@ def ansible_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _apply(_collecting(function), (*_SITE, *_CONNECTION))
 
 
-def output_option(function: _Function) -> _Function:
-    """``--output table|json``; errors are told in the same form."""
+def output_option(*more: Any) -> Any:
+    """``--output table|json``; errors are told in the same form.
 
+    A decorator as it is; called with names, one that takes these forms too.
+    """
+    if len(more) != 1 or isinstance(more[0], str):
+        return functools.partial(_output_option, forms=("table", "json", *more))
+    return _output_option(more[0], forms=("table", "json"))
+
+
+def _output_option(function: _Function, forms: tuple[str, ...]) -> _Function:
     def remember(ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
         ctx.meta["output"] = value
         return value
 
     return click.option(
         "--output",
-        type=click.Choice(["table", "json"]),
+        type=click.Choice(forms),
         default="table",
         callback=remember,
         is_eager=True,
@@ -162,6 +170,15 @@ def yes_option(function: _Function) -> _Function:
     return click.option("-y", "--yes", is_flag=True, help="Do not ask before changing hosts.")(
         function
     )
+
+
+def break_lock_option(function: _Function) -> _Function:
+    """``--break-lock``: take the hosts over from another run."""
+    return click.option(
+        "--break-lock",
+        is_flag=True,
+        help="Take the hosts over from another run, which then stops.",
+    )(function)
 
 
 def diff_option(function: _Function) -> _Function:

@@ -63,6 +63,13 @@ def lines(words: str, style: str = "") -> None:
         console().print(text(line, style), soft_wrap=True)
 
 
+def note(words: str) -> None:
+    """Print a remark, folded to the terminal, on standard error."""
+    out = console(stderr=True)
+    for line in folded(words, out.width):
+        out.print(text(line), soft_wrap=True)
+
+
 def folded(words: str, room: int) -> Iterator[str]:
     """``words`` in lines of at most ``room``, broken at spaces.
 

@@ -23,7 +23,8 @@ from cloudlet_deploy.run.events import (
 class Failure:
     """One task that ended a host's run; ``message`` is Ansible's reason.
 
-    ``next_step`` is empty unless the module said what to do.
+    ``next_step`` is empty unless the module said what to do. ``locked``: another run holds the
+    host.
     """
 
     host: str
@@ -32,6 +33,15 @@ class Failure:
     status: Status
     message: str
     next_step: str = ""
+    locked: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a run exits with in which nothing but this happened."""
+        if self.locked:
+            return ExitCode.LOCKED
+        unreachable = self.status is Status.UNREACHABLE
+        return ExitCode.UNREACHABLE if unreachable else ExitCode.TASK_FAILED
 
 
 @dataclass(frozen=True)
@@ -96,10 +106,7 @@ class RunOutcome:
     @property
     def exit_code(self) -> ExitCode:
         """What the events say; changes that were made or predicted do not count."""
-        codes = {
-            ExitCode.UNREACHABLE if f.status is Status.UNREACHABLE else ExitCode.TASK_FAILED
-            for f in self.failures
-        }
+        codes = {failure.exit_code for failure in self.failures}
         if self.interrupted:
             codes.add(ExitCode.INTERRUPTED)
         elif not self.complete:
@@ -119,7 +126,8 @@ class _Part:
             for e in self.ended
         )
         statuses = [Status(name) for name in counts]
-        changes = dict.fromkeys(c for e in self.ended for c in e.changes)
+        # A lease is not the site's: what happened to it is told apart.
+        changes = dict.fromkeys(c for e in self.ended for c in e.changes if c.kind != "lease")
         status = max(statuses, key=lambda s: s.rank, default=Status.SKIPPED)
         if status is Status.CHANGED and not changes:
             # Changed, and the module listed nothing: say at least which tasks.
@@ -173,7 +181,8 @@ class Collector:
             ),
             failures=tuple(
                 Failure(
-                    *(host, component, ended.task, ended.status, ended.message, ended.next_step)
+                    *(host, component, ended.task, ended.status, ended.message, ended.next_step),
+                    locked=any(change.kind == "lease" for change in ended.changes),
                 )
                 for (host, component), part in parts
                 for ended in part.ended

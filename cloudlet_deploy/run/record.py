@@ -17,7 +17,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +30,11 @@ from cloudlet_deploy.errors import (
     RunFailedError,
     UsageError,
 )
-from cloudlet_deploy.run.events import Change, Status
+from cloudlet_deploy.run.events import Change, Event, Status
 from cloudlet_deploy.run.outcome import ComponentOutcome, Failure, RunOutcome
 from cloudlet_deploy.run.paths import state_home
 from cloudlet_deploy.run.secrets import Redactor
+from cloudlet_deploy.run.timeline import Timeline
 
 SCHEMA = 1
 
@@ -54,7 +55,9 @@ _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 class Record:
     """What one command did. Times are UTC in ISO form; ``ended`` is empty until it has.
 
-    ``phase`` is "plan" while and if nothing was changed, then "change".
+    ``phase`` is "plan" while and if nothing was changed, then "change". ``hosts`` are those
+    that the run was for, ``done`` those that are known to have come to their end. ``sources``
+    are the inventory's files, absolute.
     """
 
     run_id: str
@@ -72,6 +75,9 @@ class Record:
     error: str = ""
     components: tuple[ComponentOutcome, ...] = ()
     failures: tuple[Failure, ...] = ()
+    sources: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form. Diffs are left out: they may hold what no record should."""
@@ -83,6 +89,8 @@ class Record:
 
 def _from_dict(document: Mapping[str, Any]) -> Record:
     values = {key: value for key, value in document.items() if key in Record.__dataclass_fields__}
+    for name in ("sources", "hosts", "done"):
+        values[name] = tuple(values.get(name, ()))
     values["components"] = tuple(
         ComponentOutcome(
             **{
@@ -107,7 +115,14 @@ class Journal:
     """
 
     def __init__(
-        self, command: str, site: str, options: Mapping[str, Any], redact: Redactor
+        self,
+        command: str,
+        site: str,
+        options: Mapping[str, Any],
+        redact: Redactor,
+        *,
+        sources: Sequence[str] = (),
+        hosts: Sequence[str] = (),
     ) -> None:
         from ansible.release import __version__ as ansible  # slow to import
 
@@ -123,6 +138,8 @@ class Journal:
             started=_iso(now),
             ansible=ansible,
             options={key: _masked(value, redact) for key, value in options.items()},
+            sources=tuple(sources),
+            hosts=tuple(hosts),
         )
         self.directory = runs_dir() / self.record.run_id
 
@@ -132,6 +149,8 @@ class Journal:
             self.directory.mkdir(mode=0o700)
             self._alive = os.open(self.directory / _ALIVE, os.O_WRONLY | os.O_CREAT, 0o600)
             fcntl.flock(self._alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._timeline = Timeline(self.directory)
+            self._timeline.phase(self.record.phase)
             self._write()
         except OSError as error:
             raise RunFailedError(
@@ -153,12 +172,22 @@ class Journal:
                     error=self._redact(str(error or "")),
                 )
                 self._write()
+        self._timeline.close()
         os.close(self._alive)
 
     def phase(self, name: str) -> None:
         """The run enters "plan" or "change"."""
         self.record = replace(self.record, phase=name, components=(), failures=())
+        self._timeline.phase(name)
         self._write()
+
+    def event(self, event: Event) -> None:
+        """Keep an event, redacted already, in the timeline."""
+        self._timeline.event(event)
+
+    def lease(self, host: str, action: str, detail: str) -> None:
+        """Keep what happened to the lease of a host."""
+        self._timeline.add("lease", host=host, action=action, detail=self._redact(detail))
 
     def progress(self, outcome: Callable[[], RunOutcome]) -> None:
         """Keep what was done so far; it is asked for, and written, every few seconds only."""
@@ -174,6 +203,8 @@ class Journal:
         """Write the last word."""
         if outcome is not None:
             self._take(outcome)
+            if outcome.complete:
+                self.record = replace(self.record, done=outcome.good)
         interrupted = exit_code is ExitCode.INTERRUPTED
         self.record = replace(
             self.record,
@@ -199,6 +230,7 @@ class Journal:
             self.record,
             components=tuple(replace(part, diffs=()) for part in outcome.components),
             failures=outcome.failures,
+            done=outcome.good if outcome.complete and self.record.phase != "plan" else (),
         )
 
     def _write(self) -> None:

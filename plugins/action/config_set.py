@@ -17,6 +17,7 @@ from ansible.template import trust_as_template
 from ansible_collections.cloudlet.deploy.plugins.plugin_utils import (
     config_set_args,
     config_set_diff,
+    lease_holder,
 )
 
 _MODULE = "cloudlet.deploy.config_set"
@@ -42,10 +43,24 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(str(exc)) from None
         run = task_vars.get("cloudlet_run_id")
         request["run"] = None if run is None else str(run)
+        request["leased"] = bool(task_vars.get("cloudlet_leased"))
         args = {"payload": _packed(request, contents)}
         if self._task.args.get("state_dir") is not None:
             args["state_dir"] = self._task.args["state_dir"]
         result = self._execute_module(module_name=_MODULE, module_args=args, task_vars=task_vars)
+        holder = result.pop("lease", None)
+        if holder and lease_holder.is_dead(holder):
+            if result.get("failed") and run is None:
+                request["disregard"] = holder["run"]
+                args["payload"] = _packed(request, contents)
+                result = self._execute_module(
+                    module_name=_MODULE, module_args=args, task_vars=task_vars
+                )
+                result.pop("lease", None)
+        elif holder and not result.get("failed"):
+            self._display.warning(
+                f"{task_vars['inventory_hostname']}: {lease_holder.at_work(holder)}"
+            )
         return self._finished(result, contents, task_vars)
 
     def _contents(self, request: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, bytes]:

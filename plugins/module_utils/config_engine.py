@@ -18,6 +18,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_store,
     config_validate,
     host_state,
+    lease,
 )
 
 #: Contents beyond this are shown in a diff by their digest.
@@ -65,6 +66,7 @@ class _Call:
         )
         result = self._result(plan, want_diff)
         result["not_validated"] = missing
+        result["lease"] = lease.other(self.state_dir, self.request.get("run"))
         result["changes"] += [
             {"kind": "validator", "name": name, "action": "not-validated", "detail": ""}
             for name in missing
@@ -84,6 +86,7 @@ class _Call:
 
     def carry_out(self, want_diff):
         """For real. What is told is the difference to what was there when the call began."""
+        lease.check(self.state_dir, self.request)
         plan, _ = self._plan()
         self._refuse_foreign_paths(plan)
         result = self._result(plan, want_diff)

@@ -18,6 +18,7 @@ import tempfile
 import time
 
 STATE_DIR = "/var/lib/cloudlet-deploy"
+LOCK = "lock"
 SCHEMA = 1
 
 
@@ -38,15 +39,20 @@ def locked(state_dir=STATE_DIR, timeout=60.0):
     The kernel lets go of it when the process dies. Raises StateError after ``timeout``
     seconds.
     """
-    open_state_dir(state_dir)
-    path = os.path.join(state_dir, "lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = os.path.join(state_dir, LOCK)
+    fd = _open_lock(path)
     try:
         deadline = time.monotonic() + timeout
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if _is_at(fd, path):
+                    break
+                # Whoever held it removed it with the state directory: it is nobody's lock now.
+                fresh = _open_lock(path)
+                os.close(fd)
+                fd = fresh
+                continue
             except OSError as exc:
                 if exc.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
@@ -59,6 +65,23 @@ def locked(state_dir=STATE_DIR, timeout=60.0):
         yield
     finally:
         os.close(fd)
+
+
+def _open_lock(path):
+    while True:
+        try:
+            open_state_dir(os.path.dirname(path))
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the directory was removed just now
+            continue
+
+
+def _is_at(fd, path):
+    """Whether ``fd`` is the file that has the name ``path`` now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def fsync_dir(path):

@@ -236,7 +236,7 @@ def main():
             selinux=SELinux(module) if module.selinux_enabled() else None,
         )
     except (config_files.ConfigError, host_state.StateError) as exc:
-        module.fail_json(msg=str(exc))
+        module.fail_json(msg=str(exc), **getattr(exc, "told", {}))
     for warning in result.pop("warnings"):
         module.warn(warning)
     module.exit_json(**result)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from cloudlet_deploy.cli import _plan_view, render, view
-from cloudlet_deploy.cli._flow import _recordable
+from cloudlet_deploy.cli._flow import recordable
 from cloudlet_deploy.cli._plan_view import Detail
 from cloudlet_deploy.cli.options import AnsibleOptions
 from cloudlet_deploy.run.events import Change, Diff, Status, TaskEnded, TaskStarted
@@ -232,7 +232,7 @@ def test_values_of_extra_vars_are_not_recorded() -> None:
         extra_vars=("a=hush b='hush hush' c=", '{"d": "hush"}', "@vars.yml"),
         user="me",
     )
-    told = _recordable(options, ("java",))
+    told = recordable(options, ("java",))
     assert told == {
         "components": ["java"],
         "user": "me",

@@ -36,3 +36,10 @@ def look(prepared: Prepared, playbook: str, hosts: tuple[str, ...] | None = None
             "Interrupted; Ansible was stopped.", next_step="Nothing was changed."
         )
     return reports.of(outcome)
+
+
+def sources(prepared: Prepared) -> tuple[str, ...]:
+    """The inventory as run records keep it, so that those of the same site can be told."""
+    from cloudlet_deploy.cli._flow import absolute
+
+    return tuple(absolute(path) for path in prepared.plan.inventory)

@@ -140,17 +140,14 @@ def ansible_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return _apply(_collecting(function), (*_SITE, *_CONNECTION))
 
 
-def output_option(*more: Any) -> Any:
-    """``--output table|json``; errors are told in the same form.
-
-    A decorator as it is; called with names, one that takes these forms too.
-    """
-    if len(more) != 1 or isinstance(more[0], str):
-        return functools.partial(_output_option, forms=("table", "json", *more))
-    return _output_option(more[0], forms=("table", "json"))
+def output_option(function: _Function) -> _Function:
+    """``--output table|json``; errors are told in the same form."""
+    return output_forms("table", "json")(function)
 
 
-def _output_option(function: _Function, forms: tuple[str, ...]) -> _Function:
+def output_forms(*forms: str) -> Callable[[_Function], _Function]:
+    """``--output`` with these forms, of which the first is the default."""
+
     def remember(ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
         ctx.meta["output"] = value
         return value
@@ -158,11 +155,11 @@ def _output_option(function: _Function, forms: tuple[str, ...]) -> _Function:
     return click.option(
         "--output",
         type=click.Choice(forms),
-        default="table",
+        default=forms[0],
         callback=remember,
         is_eager=True,
-        help="How the result is written to standard output (default: table).",
-    )(function)
+        help=f"How the result is written to standard output (default: {forms[0]}).",
+    )
 
 
 def yes_option(function: _Function) -> _Function:

@@ -13,7 +13,7 @@ from cloudlet_deploy.errors import ExitCode
 
 if TYPE_CHECKING:
     from cloudlet_deploy.site import Site
-    from cloudlet_deploy.site.validation import Fault
+    from cloudlet_deploy.site.validation import Fault, Unchecked
 
 _WIDTH = 80
 _HOSTS_SHOWN = 8
@@ -25,9 +25,11 @@ _HOSTS_SHOWN = 8
 def command(options: AnsibleOptions, output: str) -> ExitCode:
     """Check a site offline and show all its faults at once.
 
-    Unknown variables, wrong types and values, missing variables and groups are shown with
-    file and line. Vaulted values without their password, and values that need facts of the
-    hosts, are not checked. Exits with 4 if there is an error.
+    Variables and values, ports, memory, groups, the gridmap, certificates and keys on this
+    machine, and secrets in plain text: each fault comes with file, line and what to do.
+    Vaulted values without their password ("opaque"), and values that only a host or a run
+    can tell ("deferred"), are named and not checked. Exits with 4 if there is an error;
+    warnings do not change the exit code.
 
     \b
     Examples:
@@ -40,29 +42,43 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
 
     site = load_site(options)
     faults = validation.validate(site)
+    unchecked = validation.unchecked(site)
     errors = [fault for fault in faults if fault.severity is validation.Severity.ERROR]
     code = ExitCode.INVALID if errors else ExitCode.DONE
     targets = [site.hosts[name] for name in site.targets]
     parts = sorted({role for host in targets for role in components.of_host(host)})
     if output == "json":
-        _as_json(site, faults, parts, code)
+        _as_json(site, faults, unchecked, parts, code)
         return code
     for fault in faults:
         click.echo(_as_text(fault))
+    if unchecked:
+        click.echo("Not checked:")
+    for one in unchecked:
+        click.echo(_as_line(one))
+    warnings = len(faults) - len(errors)
     if errors:
-        click.echo(f"invalid: {_count(len(errors), 'error')} in {site.path}")
+        also = f" and {_count(warnings, 'warning')}" if warnings else ""
+        click.echo(f"invalid: {_count(len(errors), 'error')}{also} in {site.path}")
     else:
         click.echo(f"valid: {_count(len(targets), 'host')}, {_count(len(parts), 'component')}")
     return code
 
 
-def _as_json(site: Site, faults: list[Fault], parts: list[str], code: ExitCode) -> None:
+def _as_json(
+    site: Site,
+    faults: list[Fault],
+    unchecked: list[Unchecked],
+    parts: list[str],
+    code: ExitCode,
+) -> None:
     from cloudlet_deploy.cli import render
 
     data: dict[str, Any] = {
         "hosts": list(site.targets),
         "components": parts,
         "faults": [{**vars(fault), "severity": fault.severity.value} for fault in faults],
+        "unchecked": [{**vars(one), "why": one.why.value} for one in unchecked],
     }
     render.document("validate", code, data)
 
@@ -79,6 +95,12 @@ def _as_text(fault: Fault) -> str:
     if fault.next_step:
         lines.append(_wrapped(f"next: {fault.next_step}", "    ", "          "))
     return "\n".join(lines)
+
+
+def _as_line(one: Unchecked) -> str:
+    """One value that was not checked, and why."""
+    parts = (_near(one.where), one.variable, f"{one.why.value}: {one.detail}")
+    return _wrapped(": ".join(part for part in parts if part), "  ", "    ")
 
 
 def _some(hosts: tuple[str, ...]) -> str:

@@ -7,8 +7,9 @@ a time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,14 @@ from ansible.vars.manager import VariableManager
 from cloudlet_deploy import content
 from cloudlet_deploy.errors import InvalidSiteError, UsageError
 from cloudlet_deploy.site.ansible_options import extra_vars_of, secrets_of
-from cloudlet_deploy.site.ansible_tags import failed_at, from_encrypted_file, origin_of, reason
-from cloudlet_deploy.site.model import Notice, Origin, Vault
+from cloudlet_deploy.site.ansible_tags import (
+    decrypt_text,
+    failed_at,
+    from_encrypted_file,
+    origin_of,
+    reason,
+)
+from cloudlet_deploy.site.model import Notice, Origin, Source, Unknown, Vault
 
 #: Key under which an encrypted file stands among the variables while it cannot be opened.
 _LOCKED = "__cloudlet_locked_"
@@ -67,6 +74,15 @@ _PARSER = re.compile(r"with '(?:ansible\.builtin\.)?(\w+)' plugin")
 
 
 @dataclass(frozen=True)
+class Written:
+    """One place that sets a variable."""
+
+    value: Any
+    origin: Origin
+    source: Source
+
+
+@dataclass(frozen=True)
 class RawHost:
     """A host as Ansible tells it: ``values`` and ``magic`` still carry Ansible's tags."""
 
@@ -76,6 +92,9 @@ class RawHost:
     magic: Mapping[str, Any]
     origin: Origin
     origins: Mapping[str, Origin]
+    sources: Mapping[str, Source]
+    #: What lost against ``values``, strongest first.
+    weaker: Mapping[str, tuple[Written, ...]]
     locked_files: tuple[str, ...]
     encrypted_files: frozenset[str]
 
@@ -86,6 +105,7 @@ class RawInventory:
 
     hosts: tuple[RawHost, ...]
     groups: Mapping[str, tuple[str, ...]]
+    group_origins: Mapping[str, Origin]
     targets: tuple[str, ...]
     notices: tuple[Notice, ...]
     loader: DataLoader
@@ -94,6 +114,11 @@ class RawInventory:
 def templar(loader: DataLoader, variables: Mapping[str, Any]) -> Templar:
     """Ansible's template engine over ``variables``."""
     return Templar(loader, dict(variables))
+
+
+def opener(loader: DataLoader) -> Callable[[bytes], str | Unknown]:
+    """What opens a file that is encrypted with ansible-vault, as far as passwords were given."""
+    return functools.partial(decrypt_text, loader)
 
 
 def read(
@@ -128,7 +153,10 @@ def read(
             str(name): tuple(str(host.name) for host in group.get_hosts())
             for name, group in inventory.groups.items()
         }
-    return RawInventory(hosts, groups, targets, tuple(dict.fromkeys(screen.notices)), loader)
+        places = {str(name): origin_of(name) for name in inventory.groups}
+        group_origins = {name: place for name, place in places.items() if place is not None}
+    notices = tuple(dict.fromkeys(screen.notices))
+    return RawInventory(hosts, groups, group_origins, targets, notices, loader)
 
 
 def _forget() -> None:
@@ -287,10 +315,16 @@ def _host(
         if name not in MAGIC and not str(name).startswith(_LOCKED)
     }
     inline = origin_of(host.name) or Origin(str(host.vars.get("inventory_file", "")))
-    origins = {
-        str(name): _origin_of_variable(name, value, host, loader.trace, extra) or inline
-        for name, value in values.items()
-    }
+    layers = _layers(host, loader.trace, extra)
+    origins, sources, weaker = {}, {}, {}
+    for name, value in values.items():
+        written = list(_written(name, layers, inline))
+        exact = origin_of(value)
+        # Of two equal keys a merged mapping keeps the first: the value itself knows better.
+        origins[str(name)] = exact or (written[0].origin if written else inline)
+        sources[str(name)] = written[0].source if written else Source.HOST
+        if len(written) > 1:
+            weaker[str(name)] = tuple(written[1:])
     groups = tuple(str(group.name) for group in host.get_groups())
     return RawHost(
         name=str(host.name),
@@ -299,33 +333,48 @@ def _host(
         magic=magic,
         origin=inline,
         origins=origins,
+        sources=sources,
+        weaker=weaker,
         locked_files=locked,
         encrypted_files=frozenset(loader.encrypted),
     )
 
 
-def _origin_of_variable(
-    name: str,
-    value: object,
-    host: Any,
-    trace: Sequence[tuple[str, Mapping[str, Any]]],
-    extra: Mapping[str, Any],
-) -> Origin | None:
-    """Where a variable was set.
+_Layer = tuple[Source, Mapping[str, Any]]
 
-    A value tells it itself, except booleans and nulls, which carry no tag; and a merged
-    dictionary keeps the first of two equal keys. So for those the mappings that made the
-    host are searched, the strongest first.
+
+def _layers(
+    host: Any, trace: Sequence[tuple[str, Mapping[str, Any]]], extra: Mapping[str, Any]
+) -> list[_Layer]:
+    """Every mapping that the host's variables come from, the strongest first."""
+    of_host = [data for path, data in trace if _directory(path) == "host_vars"]
+    of_groups = [data for path, data in trace if _directory(path) == "group_vars"]
+    return [
+        (Source.EXTRA, extra),
+        *((Source.HOST_VARS, data) for data in reversed(of_host)),
+        (Source.HOST, host.vars),
+        *((Source.GROUP_VARS, data) for data in reversed(of_groups)),
+        *((Source.GROUP, group.vars) for group in reversed(sort_groups(host.get_groups()))),
+    ]
+
+
+def _directory(path: str) -> str:
+    """``host_vars`` or ``group_vars``: the innermost of these that ``path`` lies in."""
+    kinds = ("group_vars", "host_vars")
+    return next((part for part in reversed(Path(path).parts[:-1]) if part in kinds), "")
+
+
+def _written(name: str, layers: Sequence[_Layer], inline: Origin) -> Iterator[Written]:
+    """Every place that sets ``name``, the strongest first.
+
+    Booleans and nulls carry no tag: then the key says where it stands.
     """
-    if (origin := origin_of(value)) is not None:
-        return origin
-    if name in extra:
-        return Origin("--extra-vars")
-    of_host = [data for path, data in trace if "host_vars" in Path(path).parts]
-    of_groups = [data for path, data in trace if "host_vars" not in Path(path).parts]
-    inline = [group.vars for group in sort_groups(host.get_groups())]
-    for mapping in (*reversed(of_host), host.vars, *reversed(of_groups), *reversed(inline)):
-        for key in mapping:
-            if key == name and (origin := origin_of(key)) is not None:
-                return origin
-    return None
+    for source, mapping in layers:
+        if name not in mapping:
+            continue
+        value = mapping[name]
+        key = next(key for key in mapping if key == name)
+        origin = origin_of(value) or origin_of(key)
+        if origin is None:
+            origin = Origin("--extra-vars") if source is Source.EXTRA else inline
+        yield Written(value, origin, source)

@@ -16,7 +16,7 @@ from ansible.parsing.vault import EncryptedString, VaultHelper, VaultLib
 from ansible.template import trust_as_template
 
 from cloudlet_deploy.errors import InvalidSiteError
-from cloudlet_deploy.site.model import Origin
+from cloudlet_deploy.site.model import Origin, Unknown, Why
 
 
 def from_command_line(text: str, option: str) -> str:
@@ -56,6 +56,17 @@ def decrypt(loader: DataLoader, value: object) -> str | None:
         return str(vault.decrypt(VaultHelper.get_ciphertext(value, with_tags=True)), "utf-8")
     except (AnsibleError, UnicodeDecodeError) as error:
         raise InvalidSiteError("no vault password that was given opens it") from error
+
+
+def decrypt_text(loader: DataLoader, data: bytes) -> str | Unknown:
+    """The text of a file that is encrypted as a whole."""
+    vault: VaultLib = loader._vault
+    if not vault.secrets:
+        return Unknown(Why.VAULTED)
+    try:
+        return str(vault.decrypt(data), "utf-8", "replace")
+    except AnsibleError:
+        return Unknown(Why.WRONG_PASSWORD, "no vault password that was given opens it")
 
 
 def failed_at(error: BaseException) -> Origin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,13 @@ def of_groups() -> Mapping[str, tuple[str, ...]]:
 
 def of_host(host: Host) -> tuple[str, ...]:
     """The roles that ``host`` gets from its groups, each once."""
+    return of_groups_of(host.groups)
+
+
+def of_groups_of(groups: Collection[str]) -> tuple[str, ...]:
+    """The roles that a host in ``groups`` gets, each once, in the order in which they run."""
     mapping = of_groups()
-    roles = (role for group in mapping if group in host.groups for role in mapping[group])
+    roles = (role for group in mapping if group in groups for role in mapping[group])
     return tuple(dict.fromkeys(roles))
 
 

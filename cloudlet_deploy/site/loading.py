@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudlet_deploy.errors import CloudletError, InvalidSiteError
+from cloudlet_deploy.site.controller import Controller
 from cloudlet_deploy.site.model import Site, Vault
 
 
@@ -46,7 +47,15 @@ def load(
             f"{shown}: Ansible cannot read it: {type(error).__name__}: {error}",
             next_step="`ansible-inventory --list -i SITE` shows what Ansible says.",
         ) from error
-    return Site(shown, hosts, raw.groups, raw.targets, raw.notices)
+    return Site(
+        shown,
+        hosts,
+        raw.groups,
+        raw.targets,
+        raw.notices,
+        raw.group_origins,
+        Controller(ansible_inventory.opener(raw.loader)),
+    )
 
 
 def _checked(source: str) -> str:

@@ -6,6 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cloudlet_deploy.site.controller import Controller
+from cloudlet_deploy.site.unknown import Unknown, Why
+
+__all__ = [
+    "Controller",
+    "Host",
+    "Notice",
+    "Origin",
+    "Place",
+    "Site",
+    "Source",
+    "Unknown",
+    "Value",
+    "Vault",
+    "Why",
+]
+
 #: Where a value sits inside a variable: keys of mappings, indexes of lists.
 Place = tuple[str | int, ...]
 
@@ -23,21 +40,15 @@ class Origin:
         return ":".join(str(part) for part in known)
 
 
-class Why(Enum):
-    """Why a value cannot be known offline."""
+class Source(Enum):
+    """What kind of place a value was written in, weakest first."""
 
-    DEFERRED = "deferred"  #: a template that needs facts, lookups or other variables of a run
-    VAULTED = "vaulted"  #: encrypted, and its password was not given
-    BROKEN = "broken"  #: a template that does not parse
-    WRONG_PASSWORD = "wrong password"  #: encrypted, and no password that was given opens it
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """Stands in a value tree for what cannot be known offline."""
-
-    why: Why
-    detail: str = ""
+    DEFAULT = "role default"
+    GROUP = "inventory, variable of a group"
+    GROUP_VARS = "group_vars"
+    HOST = "inventory, variable of the host"
+    HOST_VARS = "host_vars"
+    EXTRA = "--extra-vars"
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,7 @@ class Value:
     origin: Origin
     origins: Mapping[Place, Origin] = field(default_factory=dict, repr=False)
     secret: bool = False
+    source: Source = Source.HOST
 
     def origin_of(self, place: Place) -> Origin:
         """Where the part at ``place`` was written, or the nearest container of it."""
@@ -69,7 +81,10 @@ class Host:
     """One host with every variable that the inventory gives it.
 
     ``locked_files`` are files of variables that are encrypted as a whole and whose password
-    was not given: which variables they set is unknown.
+    was not given: which variables they set is unknown. ``defaults`` are those of the host's
+    roles, whether overridden or not, and ``refusals`` what the roles themselves say against
+    the settings (their ``__ROLE_setting_faults``), as far as the inventory tells. ``weaker``
+    are definitions that lost against ``values``, strongest first.
     """
 
     name: str
@@ -77,6 +92,13 @@ class Host:
     values: Mapping[str, Value]
     origin: Origin
     locked_files: tuple[str, ...] = ()
+    defaults: Mapping[str, Value] = field(default_factory=dict, repr=False)
+    refusals: tuple[str, ...] = ()
+    weaker: Mapping[str, tuple[Value, ...]] = field(default_factory=dict, repr=False)
+
+    def effective(self, name: str) -> Value | None:
+        """The value that the roles see: the inventory's, or else the role's default."""
+        return self.values.get(name) or self.defaults.get(name)
 
 
 @dataclass(frozen=True)
@@ -96,6 +118,9 @@ class Site:
     groups: Mapping[str, tuple[str, ...]]
     targets: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
+    group_origins: Mapping[str, Origin] = field(default_factory=dict)
+    #: Opens files on this machine that the site names, vaulted ones too.
+    controller: Controller = field(default_factory=Controller, repr=False, compare=False)
 
     def in_group(self, group: str) -> tuple[Host, ...]:
         """Hosts of ``group``, whether targeted or not; none if there is no such group."""

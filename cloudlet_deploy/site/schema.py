@@ -1,7 +1,9 @@
 """The variables that roles declare in ``meta/argument_specs.yml``, the only declaration.
 
 An argument spec has no field for the range of a number; so a paragraph of the option's
-description that reads ``Range: 1 to 65535.`` or ``Range: 144 or more.`` declares it.
+description that reads ``Range: 1 to 65535.`` or ``Range: 144 or more.`` declares it. What else
+a value must be is declared in the same way, by a paragraph such as ``Form: listening port.``;
+``FORMS`` has them all.
 """
 
 from __future__ import annotations
@@ -19,6 +21,26 @@ from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError
 
 _RANGE = re.compile(r"^Range: (?P<low>-?\d[\d_]*)(?: to (?P<high>-?\d[\d_]*)| or more)\.?$")
+
+_FORM = re.compile(r"^Form: (?P<form>[^.]+)\.$")
+#: What a value can be declared to be, and what has to hold then.
+FORMS: Mapping[str, str] = {
+    "account name": "a name of letters, digits, dots, dashes and underscores",
+    "archive on the controller": "a URL, or the absolute path of a file on this machine",
+    "CA directory on the controller": "the absolute path of a directory on this machine",
+    "certificate name": "a name in slash form, such as /O=Grid/CN=Alice",
+    "certificate on the controller": "the absolute path of a file on this machine",
+    "GridFTP server": "gsiftp://HOST or gsiftp://HOST:PORT",
+    "host name": "a full host name, such as door.example.org",
+    "Java heap in MB": "a number of MB; all heaps of a host fit into its memory",
+    "listening port": "a port that nothing else on the host listens on",
+    "listening port range": "FIRST,LAST, such as 50000,51000",
+    "memory in MB": "the memory of the host",
+    "number or infinity": "a whole number, or infinity",
+    "octal mode": 'octal digits in quotes, such as "0755"',
+    "private key on the controller": "the absolute path of a file on this machine",
+    "SHA-256 checksum": "sha256: and 64 hexadecimal digits",
+}
 
 _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 
@@ -42,6 +64,8 @@ class Option:
     description: tuple[str, ...] = ()
     minimum: int | None = None
     maximum: int | None = None
+    #: A key of ``FORMS``, or nothing.
+    form: str = ""
     options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
@@ -120,6 +144,7 @@ def _option(role: str, name: str, spec: Mapping[str, Any]) -> Option:
         description=description,
         minimum=low,
         maximum=high,
+        form=next((match["form"] for match in map(_FORM.match, description) if match), ""),
         options=_options(role, spec.get("options")),
     )
 

@@ -7,15 +7,16 @@ files) or a variable that the inventory does not have: roles and playbooks may s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from cloudlet_deploy.errors import InvalidSiteError
 from cloudlet_deploy.site import ansible_tags as tags
-from cloudlet_deploy.site.ansible_inventory import RawHost, templar
-from cloudlet_deploy.site.model import Host, Origin, Place, Unknown, Value, Why
+from cloudlet_deploy.site import components, role_files
+from cloudlet_deploy.site.ansible_inventory import RawHost, Written, templar
+from cloudlet_deploy.site.model import Host, Origin, Place, Source, Unknown, Value, Why
+from cloudlet_deploy.site.templates import is_template, names_in, problem_of
 
 #: Names in templates that only a run can tell.
 _RUN_ONLY = frozenset(
@@ -32,14 +33,52 @@ _RUN_ONLY = frozenset(
         "vars",
     }
 )
-_SYNTAX = Environment(extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"])
 
 
 def host_of(raw: RawHost, loader: Any) -> Host:
     """The host with every value evaluated as far as possible."""
     resolver = _Resolver(raw, loader)
     values = {name: resolver.value(name) for name in raw.values}
-    return Host(raw.name, raw.groups, values, raw.origin, raw.locked_files)
+    roles = components.of_groups_of(raw.groups)
+    defaults = role_files.defaults_of(roles)
+    # What a role sees: here its defaults are known, which in the inventory's own templates
+    # depend on the role that asks.
+    inside = _Resolver(_within_roles(raw, roles, defaults), loader)
+    return Host(
+        name=raw.name,
+        groups=raw.groups,
+        values=values,
+        origin=raw.origin,
+        locked_files=raw.locked_files,
+        defaults=_defaults(defaults, inside, raw, loader),
+        refusals=tuple(_refusals(roles, inside)),
+        weaker={name: tuple(map(resolver.weaker, lost)) for name, lost in raw.weaker.items()},
+    )
+
+
+def _within_roles(raw: RawHost, roles: Sequence[str], defaults: Mapping[str, Any]) -> RawHost:
+    values = {**defaults, **raw.values, **role_files.vars_of(roles)}
+    return replace(raw, values=values)
+
+
+def _defaults(
+    defaults: Mapping[str, Any], inside: _Resolver, raw: RawHost, loader: Any
+) -> dict[str, Value]:
+    found = {}
+    for name, default in defaults.items():
+        # A default that is overridden is of interest to `explain` only: left as written.
+        overridden = name in raw.values
+        resolver = _Resolver(replace(raw, values={}), loader) if overridden else inside
+        origin = tags.origin_of(default) or Origin("")
+        found[name] = resolver.value_of(name, default, origin, Source.DEFAULT)
+    return found
+
+
+def _refusals(roles: Sequence[str], inside: _Resolver) -> Iterator[str]:
+    for role in roles:
+        sentences = inside.evaluated(role_files.faults_variable(role))
+        if isinstance(sentences, list):
+            yield from (text for text in sentences if isinstance(text, str) and text)
 
 
 class _Resolver:
@@ -53,16 +92,38 @@ class _Resolver:
         self._secrets: dict[str, bool] = {}
 
     def value(self, name: str) -> Value:
-        raw = self._raw.values[name]
-        origins = dict(_origins(raw))
+        raw = self._raw
+        secret = self._is_secret(name)
+        return self.value_of(name, raw.values[name], raw.origins[name], raw.sources[name], secret)
+
+    def value_of(
+        self, name: str, raw: Any, origin: Origin, source: Source, secret: bool = False
+    ) -> Value:
+        """The value that ``raw``, written at ``origin``, has on this host."""
         return Value(
             name=name,
             raw=self._walk(raw, evaluate=False),
             value=self._walk(raw, evaluate=True),
-            origin=self._raw.origins[name],
-            origins=origins,
-            secret=self._is_secret(name),
+            origin=origin,
+            origins=dict(_origins(raw)),
+            secret=secret,
+            source=source,
         )
+
+    def weaker(self, written: Written) -> Value:
+        """A definition that lost, as it was written."""
+        return Value(
+            name="",
+            raw=self._walk(written.value, evaluate=False),
+            value=None,
+            origin=written.origin,
+            secret=self._holds_secret(written.value, written.origin),
+            source=written.source,
+        )
+
+    def evaluated(self, name: str) -> Any:
+        """The value of a variable; None if there is none, or an ``Unknown``."""
+        return self._walk(self._raw.values.get(name), evaluate=True)
 
     def _walk(self, node: Any, *, evaluate: bool) -> Any:
         if isinstance(node, Mapping):
@@ -70,7 +131,7 @@ class _Resolver:
         if tags.is_encrypted(node):
             return self._decrypted(node)
         if isinstance(node, str):
-            return self._evaluated(node) if evaluate and _is_template(node) else _plain(node)
+            return self._evaluated(node) if evaluate and is_template(node) else _plain(node)
         if isinstance(node, list | tuple | set | frozenset):
             return [self._walk(item, evaluate=evaluate) for item in node]
         return _plain(node)
@@ -83,13 +144,11 @@ class _Resolver:
         return Unknown(Why.VAULTED) if text is None else text
 
     def _evaluated(self, template: str) -> Any:
-        try:
-            names = _names(template)
-        except TemplateSyntaxError as error:
-            return Unknown(Why.BROKEN, f"this is no valid template: {error.message}")
-        for name in names:
-            if (problem := self._problem(name)) is not None:
-                return problem
+        if problem := problem_of(template):
+            return Unknown(Why.BROKEN, f"this is no valid template: {problem}")
+        for name in names_in(template):
+            if (unknown := self._problem(name)) is not None:
+                return unknown
         variables = {**self._raw.magic, **self._plain}
         try:
             result = templar(self._loader, variables).template(template)
@@ -120,33 +179,20 @@ class _Resolver:
         if name not in self._secrets:
             self._secrets[name] = False  # ends the recursion of variables that name each other
             origin = self._raw.origins.get(name)
-            leaves = _leaves(self._raw.values.get(name))
-            self._secrets[name] = (
-                origin is not None and origin.path in self._raw.encrypted_files
-            ) or any(self._leaf_is_secret(leaf) for leaf in leaves)
+            self._secrets[name] = self._holds_secret(self._raw.values.get(name), origin)
         return self._secrets[name]
+
+    def _holds_secret(self, raw: Any, origin: Origin | None) -> bool:
+        if origin is not None and origin.path in self._raw.encrypted_files:
+            return True
+        return any(self._leaf_is_secret(leaf) for leaf in _leaves(raw))
 
     def _leaf_is_secret(self, leaf: Any) -> bool:
         if tags.is_encrypted(leaf):
             return True
-        if not isinstance(leaf, str) or not _is_template(leaf):
+        if not isinstance(leaf, str) or not is_template(leaf):
             return False
-        try:
-            return any(self._is_secret(name) for name in _names(leaf))
-        except TemplateSyntaxError:
-            return False
-
-
-def _is_template(text: str) -> bool:
-    return any(mark in text for mark in ("{{", "{%", "{#"))
-
-
-def _names(template: str) -> frozenset[str]:
-    """Every name in ``template``: its variables, and functions such as ``lookup``."""
-    tree = _SYNTAX.parse(str(template))
-    loaded = (node.name for node in tree.find_all(nodes.Name) if node.ctx == "load")
-    stored = {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
-    return frozenset(loaded) - stored - frozenset({"range", "dict", "namespace", "joiner"})
+        return any(self._is_secret(name) for name in names_in(leaf))
 
 
 def _plain(value: Any) -> Any:

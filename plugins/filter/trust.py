@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import os
-import re
 
 from ansible.errors import AnsibleFilterError
-
-_CA_FILE = re.compile(r"^[0-9a-f]{8}\.(\d+|r\d+|signing_policy|namespaces|info|crl_url)$")
-_CA_CERTIFICATE = re.compile(r"^[0-9a-f]{8}\.\d+$")
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils.credential_checks import (
+    ca_names,
+    ca_problems,
+)
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils.grid_names import gridmap_problems
 
 
 def ca_files(source, destination, restart=()):
@@ -22,24 +23,8 @@ def ca_files(source, destination, restart=()):
     """
     if not source:
         return []
-    try:
-        names = sorted(name for name in os.listdir(source) if _CA_FILE.match(name))
-    except OSError as exc:
-        raise AnsibleFilterError(
-            "grid_trust_ca_files: %s cannot be read: %s." % (source, exc.strerror)
-        ) from exc
-    certificates = [name for name in names if _CA_CERTIFICATE.match(name)]
-    if not certificates:
-        raise AnsibleFilterError(
-            "grid_trust_ca_files: %s holds no CA certificate named HASH.0. "
-            "Make the names with openssl rehash, in the old and the new form." % source
-        )
-    for name in certificates:
-        policy = name.partition(".")[0] + ".signing_policy"
-        if policy not in names:
-            raise AnsibleFilterError(
-                "grid_trust_ca_files: %s has no %s beside it in %s." % (name, policy, source)
-            )
+    for one in ca_problems(source, contents=False):
+        raise AnsibleFilterError("grid_trust_ca_files: %s. %s" % (one.problem, one.next_step))
     return [
         {
             "path": os.path.join(destination, name),
@@ -49,7 +34,7 @@ def ca_files(source, destination, restart=()):
             "mode": "0644",
             "restart": list(restart),
         }
-        for name in names
+        for name in ca_names(source)
     ]
 
 
@@ -78,21 +63,12 @@ def voms_directories(servers, destination):
 def gridmap(entries):
     """The text of a grid-mapfile from ``{dn, account}`` entries, one line each.
 
-    Raises AnsibleFilterError for a DN that is not written with slashes, holds a quote or
-    is mapped to two accounts: which of them would win is the server's secret.
+    Raises AnsibleFilterError for a DN that is not written with slashes, for an account that
+    is none, and for a DN that is mapped to two: which of them would win is the server's secret.
     """
-    accounts = {}
-    for entry in entries:
-        dn, account = str(entry["dn"]), str(entry["account"])
-        if not dn.startswith("/") or '"' in dn or "\n" in dn:
-            raise AnsibleFilterError(
-                "grid_trust_gridmap: write the DN %s in slash form, like /O=Grid/CN=Alice." % dn
-            )
-        if accounts.setdefault(dn, account) != account:
-            raise AnsibleFilterError(
-                "grid_trust_gridmap: %s is mapped to %s and to %s. Keep one of them."
-                % (dn, accounts[dn], account)
-            )
+    for _index, _key, problem, next_step in gridmap_problems(entries):
+        raise AnsibleFilterError("grid_trust_gridmap: %s. %s" % (problem, next_step))
+    accounts = {str(entry["dn"]): str(entry["account"]) for entry in entries}
     return "".join('"%s" %s\n' % item for item in accounts.items())
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from cloudlet_deploy.cli import main
+from tests.unit import grid_site
 
 HOSTS = "all: {children: {bestman: {hosts: {door: }}, gridftp: {hosts: {dtn: }}}}\n"
 GOOD = """\
-grid_trust_host_certificate: /srv/cert.pem
-grid_trust_host_key: /srv/key.pem
+grid_trust_host_certificate: "{{ inventory_dir }}/.cert.pem"
+grid_trust_host_key: "{{ inventory_dir }}/.key.pem"
+host_check_memory_mb: 8192
 storage_path: /srv/storage
 """
 
@@ -22,6 +24,10 @@ storage_path: /srv/storage
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/.cert.pem").write_text(grid_site.certificate())
+    (tmp_path / "site/.key.pem").write_text(grid_site.private_key())
+    (tmp_path / "site/.key.pem").chmod(0o600)
     (tmp_path / "site/group_vars").mkdir(parents=True)
     (tmp_path / "site/hosts.yml").write_text(HOSTS)
     (tmp_path / "site/group_vars/all.yml").write_text(GOOD)
@@ -48,7 +54,7 @@ def test_faults_are_shown_in_80_columns_with_exit_4(
     _write(home, "bestman_prot: 1\ngridftp_connections_max: a great many of them, please\n")
     assert main(["validate", "-i", "site"]) == 4
     out = capsys.readouterr().out
-    assert "site/group_vars/all.yml:4: bestman_prot: no role has a variable of this name" in out
+    assert "site/group_vars/all.yml:5: bestman_prot: no role has a variable of this name" in out
     assert "    next: Did you mean bestman_port?\n" in out
     assert out.endswith("invalid: 2 errors in site\n")
     assert max(map(len, out.splitlines())) <= 80
@@ -58,7 +64,7 @@ def test_warnings_do_not_fail(home: Path, capsys: pytest.CaptureFixture[str]) ->
     _write(home, "own: 1\nown: 2\n")
     assert main(["validate", "-i", str(home)]) == 0
     out = capsys.readouterr().out
-    assert "all.yml:5: warning: " in out
+    assert "all.yml:6: warning: " in out
     assert out.endswith("valid: 2 hosts, 6 components\n")
 
 
@@ -71,7 +77,7 @@ def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (fault,) = said["faults"]
     assert fault["severity"] == "error"
     assert fault["variable"] == "bestman_prot"
-    assert (fault["file"], fault["line"]) == (str(home / "group_vars/all.yml"), 4)
+    assert (fault["file"], fault["line"]) == (str(home / "group_vars/all.yml"), 5)
 
 
 def test_many_hosts_are_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,9 @@ from ansible_collections.cloudlet.deploy.plugins.filter.credentials import (
     credential_faults,
     traditional_key,
 )
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils.credential_checks import (
+    credential_problems,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -102,12 +105,19 @@ def test_expired_and_not_yet_valid() -> None:
     assert "valid only from 2026-05-31" in early
 
 
+def test_what_expires_soon_is_no_reason_to_refuse() -> None:
+    (soon,) = credential_problems(certificate(), pem(), "c.pem", "k.pem", "door", now=NOW)
+    assert (soon.severity, soon.about) == ("warning", "certificate")
+    assert soon.problem.endswith("in 1 day")
+
+
 def test_a_passphrase_another_kind_of_key_and_missing_files() -> None:
     locked = pem(encryption=serialization.BestAvailableEncryption(b"x"))
     assert "passphrase" in faults(certificate(), locked)[0]
     curve = ec.generate_private_key(ec.SECP256R1())
     assert faults(certificate(curve), pem(curve)) == [
-        "k.pem of door is not an RSA key, the only kind BeStMan reads."
+        "k.pem of door is not an RSA key, the only kind BeStMan reads. "
+        "Request a certificate for an RSA key."
     ]
     assert [fault.partition(" ")[0] for fault in faults(None, "")] == ["c.pem,", "k.pem,"]
     assert len(faults("x", "y")) == 2

@@ -130,7 +130,7 @@ class TestAgainstASmallCollection:
     def test_all_faults_are_found_at_once_in_order(self, tmp_path: Path) -> None:
         variables = {"bestman_port": "x", "bestman_mode": "x", "bestman_debug": "x"}
         names = [fault.variable for fault in validate(_site(tmp_path, variables))]
-        assert names == ["bestman_path", "bestman_debug", "bestman_mode", "bestman_port"]
+        assert names == ["bestman_debug", "bestman_mode", "bestman_port", "bestman_path"]
 
     def test_a_near_name_is_offered(self, tmp_path: Path) -> None:
         fault = _one(validate(_site(tmp_path, GOOD | {"bestman_prot": 1})))
@@ -147,15 +147,19 @@ class TestAgainstASmallCollection:
         assert fault.next_step == "Set bestman_path (path): Where the data is."
         assert fault.hosts == ("door",)
 
-    def test_a_null_counts_as_not_set(self, tmp_path: Path) -> None:
-        assert validate(_site(tmp_path, GOOD | {"bestman_port": None})) == []
+    def test_a_null_does_not_bring_the_default_back(self, tmp_path: Path) -> None:
+        assert validate(_site(tmp_path, GOOD | {"bestman_stack_kb": None})) == []
+        fault = _one(validate(_site(tmp_path, GOOD | {"bestman_port": None})))
+        assert (fault.variable, fault.line) == ("bestman_port", 2)
+        assert "remove the line to have the default (8443)" in fault.next_step
         fault = _one(validate(_site(tmp_path, {"bestman_path": None})))
         assert (fault.variable, fault.message) == ("bestman_path", "must not be empty")
 
     def test_secret_values_are_not_shown(self, tmp_path: Path) -> None:
-        fault = _one(validate(_site(tmp_path, GOOD | {"bestman_token": "geheim"})))
-        assert fault.value is None
-        assert "geheim" not in repr(fault)
+        faults = validate(_site(tmp_path, GOOD | {"bestman_token": "geheim"}))
+        assert {fault.variable for fault in faults} == {"bestman_token"}
+        assert [fault.value for fault in faults] == [None, None]
+        assert "geheim" not in repr(faults)
 
     def test_vaulted_values_are_not_shown(self, tmp_path: Path) -> None:
         from ansible.parsing.vault import VaultLib, VaultSecret

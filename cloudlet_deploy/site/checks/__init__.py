@@ -1,0 +1,37 @@
+"""The checks of ``validate``: each is a function from ``Subject`` to faults."""
+
+from __future__ import annotations
+
+from cloudlet_deploy.site.checks import (
+    accounts,
+    credentials,
+    groups,
+    memory,
+    names,
+    ports,
+    secrets,
+    values,
+)
+from cloudlet_deploy.site.faults import Check
+
+#: What the inventory says. The order does not matter, since faults are sorted.
+OF_SETTINGS: tuple[Check, ...] = (
+    names.unknown_variables,
+    values.wrong_values,
+    groups.empty_groups,
+    groups.without_components,
+    groups.transfer_servers,
+    groups.notices,
+    ports.malformed_ranges,
+    ports.clashes,
+    memory.heaps,
+    accounts.gridmap,
+    accounts.duplicate_accounts,
+    secrets.in_plain_text,
+)
+#: What is in files on this machine that the inventory names.
+OF_FILES: tuple[Check, ...] = (
+    credentials.certificates_and_keys,
+    credentials.key_modes,
+    credentials.ca_directories,
+)

@@ -1,0 +1,444 @@
+"""What a preflight says of hosts as they might be; the checks of the real ones are lab tests."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.cloudlet.deploy.plugins.module_utils import (
+    host_facts,
+    package_sources,
+    preflight,
+)
+from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils import preflight_controller
+
+from cloudlet_deploy.cli import _preflight_view, render
+from cloudlet_deploy.errors import ExitCode
+from cloudlet_deploy.lab.ca import Pki
+from cloudlet_deploy.run import preflight as judging
+from cloudlet_deploy.run.events import Status
+from cloudlet_deploy.run.findings import Level
+from cloudlet_deploy.run.looking import Looked
+from cloudlet_deploy.run.outcome import Failure
+
+DOOR = "door.example.org"
+NEEDS: dict[str, dict[str, Any]] = {
+    "bestman": {
+        "memory": [
+            {"what": "the heap", "mb": 1024},
+            {"what": "direct memory", "mb": 1024, "at_most": True},
+        ],
+        "space": [{"path": "/var/log/bestman2", "what": "event logs", "mb": 500}],
+        "directories": [{"path": "/opt/bestman2", "what": "bestman_home"}],
+        "names": [{"name": DOOR, "what": "bestman_hostname"}],
+        "ports": [{"port": 8443, "last": None, "unit": "bestman2.service", "what": "bestman_port"}],
+        "units": ["bestman2.service"],
+    },
+    "gridftp": {
+        "ports": [{"port": 50000, "last": 51000, "unit": "ftp.service", "what": "the_range"}],
+    },
+}
+
+
+class Accounts:
+    """Of the host: nobody but ``root`` and one account that has the uid 5001."""
+
+    def account(self, name: str) -> Any:
+        return self._entry() if name == "squatter" else None
+
+    def account_of(self, uid: int) -> Any:
+        return self._entry() if uid == 5001 else None
+
+    def group(self, name: str) -> Any:
+        return SimpleNamespace(gr_name=name, gr_gid=700, gr_mem=[]) if name == "taken" else None
+
+    def group_of(self, gid: int) -> Any:
+        return None
+
+    def accounts(self) -> list[Any]:
+        return [self._entry()]
+
+    def exists(self, path: str) -> bool:
+        return False
+
+    @staticmethod
+    def _entry() -> Any:
+        return SimpleNamespace(pw_name="squatter", pw_uid=5001, pw_gid=5001)
+
+
+class Host:
+    """A host on which all is well; tests change one thing."""
+
+    memory: tuple[int, int] = (4096, 4000)
+    free = 50_000
+    no_inodes = read_only = False
+    held = 0
+    listening: dict[int, host_facts.Listener] = {}  # noqa: RUF012
+    addresses: tuple[str, ...] = ("192.0.2.7",)
+    own: tuple[str, ...] = ("192.0.2.7",)
+    name = DOOR
+    has_directory = True
+    accounts = Accounts()
+
+    def memory_mb(self) -> tuple[int, int]:
+        return self.memory
+
+    def file_system(self, path: str) -> Any:
+        return SimpleNamespace(
+            device=1,
+            mount="/",
+            free_mb=self.free,
+            no_inodes=self.no_inodes,
+            read_only=self.read_only,
+        )
+
+    def held_mb(self, path: str) -> int:
+        return self.held
+
+    def is_directory(self, path: str) -> bool:
+        return self.has_directory
+
+    def is_mount(self, path: str) -> bool:
+        return False
+
+    def listeners(self) -> dict[int, host_facts.Listener]:
+        return self.listening
+
+    def addresses_of(self, name: str) -> list[str]:
+        return list(self.addresses)
+
+    def is_own(self, address: str) -> bool:
+        return address in self.own
+
+    def fqdn(self) -> str:
+        return self.name
+
+    def selinux_mode(self) -> str:
+        return "none"
+
+
+def look(needs: dict[str, Any] = NEEDS, **change: Any) -> list[dict[str, Any]]:
+    host = Host()
+    for key, value in change.items():
+        assert hasattr(host, key)
+        setattr(host, key, value)
+    found: list[dict[str, Any]] = preflight.look(needs, host)
+    json.dumps(found)
+    return found
+
+
+def listener(port: int, unit: str) -> dict[int, host_facts.Listener]:
+    return {port: host_facts.Listener(port, 77, "java", unit)}
+
+
+def test_a_good_host_has_only_good_findings() -> None:
+    found = look()
+    assert {finding["status"] for finding in found} == {"ok"}
+    assert [finding["check"] for finding in found] == [
+        *("memory", "space", "directories", "names", "ports", "selinux"),
+    ]
+
+
+OURS = listener(8443, "bestman2.service")
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "level", "words"),
+    [
+        ({"memory": (1200, 1100)}, "memory", "failed", "1200 MiB, at least 1280 MiB are wanted"),
+        ({"memory": (2000, 1900)}, "memory", "warning", "under full load up to 2304 MiB"),
+        ({"memory": (4096, 900)}, "memory", "warning", "other processes leave 900"),
+        ({"memory": (4096, 900), "listening": OURS}, "memory", "ok", "4096 MiB"),
+        ({"free": 500}, "space", "failed", "/ has 500 MiB free, 590 MiB are wanted"),
+        # What the logs take already is not wanted once more.
+        ({"free": 500, "held": 400}, "space", "ok", "500 MiB free"),
+        ({"no_inodes": True}, "space", "failed", "no free inode"),
+        ({"read_only": True}, "space", "failed", "read-only"),
+        ({"has_directory": False}, "directories", "failed", "/opt/bestman2 (bestman_home)"),
+        ({"listening": OURS}, "ports", "ok", "8443 taken by bestman2.service itself"),
+        ({"listening": listener(8443, "tomcat.service")}, "ports", "failed",
+         "port 8443 (bestman_port) is taken by java (pid 77) of tomcat.service"),
+        ({"listening": {8443: host_facts.Listener(8443)}}, "ports", "failed", "unknown process"),
+        ({"listening": listener(50500, "")}, "ports", "warning", "50500: java (pid 77)"),
+        ({"listening": listener(49999, "")}, "ports", "ok", "8443, 50000 to 51000 free"),
+        ({"addresses": ()}, "names", "failed", "has no address"),
+        ({"addresses": ("127.0.1.1",)}, "names", "failed", "is 127.0.1.1 here, which no other"),
+        ({"addresses": ("203.0.113.1",)}, "names", "warning", "no address of this host"),
+        ({"addresses": ("127.0.1.1", "192.0.2.7")}, "names", "ok", "is 192.0.2.7"),
+        ({"name": "door"}, "names", "warning", "is no full name"),
+        ({"name": "other.example.org"}, "names", "warning", "calls itself other.example.org"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_named_with_its_remedy(
+    change: dict[str, Any], check: str, level: str, words: str
+) -> None:
+    found = [finding for finding in look(**change) if finding["check"] == check]
+    (one,) = [finding for finding in found if finding["status"] == level]
+    assert words in one["detail"]
+    assert bool(one["next_step"]) == (level != "ok")
+
+
+def test_accounts_that_clash_are_all_named() -> None:
+    needs = {
+        "grid_trust": {
+            "groups": [{"name": "taken", "gid": 800}, {"name": "grid", "gid": 5002}],
+            "accounts": [
+                {"name": "grid", "uid": 5001, "group": "grid"},
+                {"name": "squatter", "uid": 6000},
+                {"name": "of_taken", "uid": 6001, "group": "taken"},
+                {"name": "fine", "uid": 6002, "group": "grid"},
+            ],
+        }
+    }
+    found = [finding for finding in look(needs) if finding["check"] == "accounts"]
+    failed = [finding["detail"] for finding in found if finding["status"] == "failed"]
+    assert failed == [
+        "Group taken has the gid 700 on this host, 800 is wanted",
+        "Account grid wants the uid 5001, which account squatter has",
+        "Account squatter has the uid 5001 on this host, 6000 is wanted",
+    ]
+    assert all(finding["next_step"] for finding in found if finding["status"] == "failed")
+    assert found[-1]["detail"] == "2 accounts fit"
+
+
+# --- what the kernel tells ----------------------------------------------------------------
+
+
+def test_who_listens_on_this_machine_is_known() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert host_facts.listeners()[port].pid == os.getpid()
+    assert port not in host_facts.listeners()
+
+
+def test_own_addresses() -> None:
+    assert host_facts.is_own("127.0.0.1")
+    assert not host_facts.is_own("192.0.2.1")
+    assert host_facts.addresses_of("no-such-name.invalid") == []
+
+
+def test_memory_is_that_of_the_control_group(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n")
+    assert host_facts.memory_mb(str(tmp_path), str(tmp_path)) == (8192, 4096)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host_facts.memory_mb(str(tmp_path), str(tmp_path)) == (8192, 4096)
+    (tmp_path / "memory.max").write_text(f"{2048 * 1024 * 1024}\n")
+    assert host_facts.memory_mb(str(tmp_path), str(tmp_path)) == (2048, 2048)
+
+
+# --- package sources ----------------------------------------------------------------------
+
+
+class Sources:
+    """A host's packages: ``a`` is there, ``b`` could be, ``c`` nobody knows."""
+
+    advice = "add it."
+
+    def __init__(self, answers: bool) -> None:
+        self.answers = answers
+
+    def installed(self, names: list[str]) -> set[str]:
+        return set(names) & {"a"}
+
+    def available(self, names: list[str]) -> set[str]:
+        return set(names) & {"a", "b"}
+
+    def reach(self) -> tuple[list[str], bool]:
+        return ["mirror:80"], self.answers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answers", "level", "words"),
+    [
+        (["a"], False, "ok", "all 1 installed"),
+        (["a", "b"], True, "ok", "to be had: b"),
+        (["a", "b"], False, "failed", "no package source answers (mirror:80)"),
+        (["c"], True, "warning", "have no c"),
+    ],
+)
+def test_packages(wanted: list[str], answers: bool, level: str, words: str) -> None:
+    host = SimpleNamespace(packages=lambda: Sources(answers))
+    (found,), missing = preflight.packages({"java": {"packages": wanted}}, host)
+    assert (found["status"], missing) == (level, set(wanted) - {"a"})
+    assert words in found["detail"]
+
+
+def test_sources_are_those_that_are_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {
+        "list": "# deb http://off/\ndeb [arch=amd64] http://one/debian stable main\n",
+        "sources": "Types: deb\nURIs: http://two:8080/d http://three/d\n\nEnabled: no\nURIs: http://no/\n",
+        "repo": "[a]\nbaseurl=https://four/el9\nenabled=1\n[b]\nenabled = 0\nmirrorlist=https://no/\n",
+    }
+
+    def told(*patterns: str) -> Iterator[str]:
+        yield from (texts[end] for end in texts if patterns[-1].endswith(f"*.{end}"))
+
+    monkeypatch.setattr(package_sources, "_texts", told)
+    tried: list[tuple[str, int]] = []
+
+    def refuse(address: tuple[str, int], timeout: float) -> None:
+        tried.append(address)
+        raise OSError
+
+    debian = package_sources.Debian(lambda argv: Result(0, "", ""))
+    assert debian.reach(refuse) == (["one:80", "two:8080", "three:80"], False)
+    assert package_sources.RedHat(None).reach(refuse) == (["four:443"], False)
+    assert len(tried) == 4
+    # Where a proxy is set, it is the one that must answer.
+    proxy = 'Acquire::http::Proxy "http://cache:3128";\n'
+    assert package_sources.Debian(lambda argv: Result(0, proxy, "")).addresses() == [
+        "http://cache:3128"
+    ]
+
+
+# --- what the controller judges -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "level", "words"),
+    [
+        (1000.0, "ok", "agrees"),
+        (1004.9, "ok", "agrees"),
+        (1064.0, "ok", "59 s ahead of"),
+        (1066.0, "warning", "61 s ahead of"),
+        (939.0, "warning", "61 s behind"),
+        (1306.0, "failed", "301 s ahead of"),
+        (600.0, "failed", "400 s behind"),
+    ],
+)
+def test_the_clock(told: float, level: str, words: str) -> None:
+    # The call took from 1000 to 1005: no answer within that is known to be wrong.
+    found = preflight_controller.clock_finding(1000.0, 1005.0, told)
+    assert found["status"] == level
+    assert words in found["detail"]
+    assert bool(found["next_step"]) == (level != "ok")
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> str:
+    pki = Pki(tmp_path_factory.mktemp("pki"))
+    pki.ensure((DOOR,))
+    return (pki.host(DOOR) / "hostcert.pem").read_text()
+
+
+@pytest.mark.parametrize(
+    ("host", "days", "level", "words"),
+    [
+        (DOOR, 0, "ok", "until"),
+        (DOOR.upper(), 0, "ok", "until"),
+        ("other.example.org", 0, "failed", f"is for {DOOR}, not for other.example.org"),
+        (DOOR, 336, "warning", "in 29 days"),
+        (DOOR, 366, "failed", "expired on"),
+        (DOOR, -1, "failed", "valid from"),
+    ],
+)
+def test_certificates(pem: str, host: str, days: int, level: str, words: str) -> None:
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days)
+    entry = {"path": "/etc/c.pem", "source": "here.pem", "text": pem, "host": host}
+    (found,) = preflight_controller.certificate_findings(
+        {"grid_trust": {"certificates": [entry]}}, now
+    )
+    assert found["status"] == level
+    assert words in found["detail"]
+
+
+def test_what_is_no_certificate() -> None:
+    entry = {"path": "/etc/c.pem", "source": "here.pem", "text": "no", "host": DOOR}
+    (found,) = preflight_controller.certificate_findings({"x": {"certificates": [entry]}})
+    assert found["detail"] == "here.pem is not a PEM certificate"
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "same"),
+    [
+        (DOOR, DOOR, True),
+        ("*.example.org", DOOR, True),
+        ("*.example.org", "a.b.example.org", False),
+        ("*.example.org", "example.org", False),
+        ("door.example.com", DOOR, False),
+    ],
+)
+def test_names_of_certificates(name: str, host: str, same: bool) -> None:
+    assert preflight_controller.matches(name, host) == same
+
+
+# --- verdict and table --------------------------------------------------------------------
+
+
+def found_of(*findings: tuple[str, str, str]) -> dict[str, Any]:
+    entries = [
+        {"check": check, "status": status, "detail": detail, "component": "bestman",
+         "next_step": "" if status == "ok" else "Stop that process, or choose another."}
+        for check, status, detail in findings
+    ]  # fmt: skip
+    return {"findings": entries}
+
+
+def some_site() -> judging.Preflight:
+    looked = Looked(
+        {
+            "fine": found_of(("clock", "ok", "agrees")),
+            DOOR: found_of(
+                ("ports", "failed", "port 8443 is taken by /opt/" + "very-long/" * 9 + "java"),
+                ("memory", "warning", "little"),
+            ),
+        },
+        {
+            "down": Failure("down", "host_check", "Look", Status.UNREACHABLE, "timed out"),
+            "old": Failure(
+                "old", "host_check", "Look", Status.FAILED, "the host runs BeOS.", "Use another."
+            ),
+        },
+    )
+    return judging.judged(["fine", DOOR, "down", "old", "client"], looked, {})
+
+
+def test_verdict() -> None:
+    found = some_site()
+    assert [(host.host, host.level) for host in found.hosts] == [
+        ("fine", Level.OK),
+        (DOOR, Level.FAILED),
+        ("down", Level.UNREACHABLE),
+        ("old", Level.FAILED),
+    ]
+    assert found.exit_code is ExitCode.UNREACHABLE
+    assert [host.host for host in found.bad] == [DOOR, "down", "old"]
+    without = judging.Preflight(tuple(h for h in found.hosts if h.host != "down"))
+    assert without.exit_code is ExitCode.CHECK_FAILED
+    assert judging.Preflight(found.hosts[:1]).exit_code is ExitCode.DONE
+    warned = judging.judged(["a"], Looked({"a": found_of(("memory", "warning", "x"))}, {}), {})
+    assert (warned.exit_code, warned.bad) == (ExitCode.DONE, ())
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_table_fits_and_the_worst_comes_first(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    render.console.cache_clear()
+    try:
+        _preflight_view.show(some_site())
+    finally:
+        render.console.cache_clear()
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in lines if line[0] != " "][:4] == [
+        "down",
+        DOOR,
+        "old",
+        "fine",
+    ]
+    assert "  system        failed   the host runs BeOS." in lines
+    assert "                         next: Use another." in lines
+    assert "fine  ok  2 checks fine" in lines
+    json.dumps(_preflight_view.as_data(some_site()))

@@ -31,7 +31,7 @@ from cloudlet_deploy.site import validation
 
 if TYPE_CHECKING:
     from cloudlet_deploy.run.events import Event
-    from cloudlet_deploy.site import Site
+    from cloudlet_deploy.site import Site, Vault
 
 #: Seconds that giving the hosts back may take: as a rule, and when the user waits to get away.
 _GIVING_BACK, _GIVING_BACK_HASTILY = 30.0, 10.0
@@ -96,6 +96,17 @@ def prepare(options: AnsibleOptions, components: tuple[str, ...]) -> Prepared:
         click.echo(f"warning: {_line(fault)}", err=True)
     playbook = _playbook(loaded)
     _check_components(loaded, components)
+    return prepared(options, loaded, vault, playbook, components)
+
+
+def prepared(
+    options: AnsibleOptions,
+    loaded: Site,
+    vault: Vault,
+    playbook: Path,
+    components: tuple[str, ...] = (),
+) -> Prepared:
+    """A run of ``playbook`` on a site that was loaded, valid or not."""
     secrets = Secrets(become=_become_password(options), vault=vault.passwords)
     plan = RunPlan(
         playbook=playbook,

@@ -79,6 +79,25 @@ def running_units(units):
     }
 
 
+def reload_systemd():
+    """Make systemd read its unit files again, where it runs. Raises StateError."""
+    systemctl = shutil.which("systemctl", path=os.environ.get("PATH", "") + ":" + _PATH)
+    if systemctl is None or not os.path.isdir(SYSTEMD_RUNNING):
+        return
+    argv = [systemctl, "daemon-reload"]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=90, check=False, stdin=subprocess.DEVNULL
+        )
+        failure = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        failure = str(exc)
+    if failure:
+        raise host_state.StateError(
+            "'systemctl daemon-reload' failed: %s. Correct this and run again." % failure
+        )
+
+
 def _properties(block):
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
@@ -102,6 +121,12 @@ def still_pending(document, running):
         }
         for kind in KINDS
     }
+
+
+def current(document):
+    """``document`` with those of its entries only that still hold; runs systemctl."""
+    running = running_units(recorded_units([document]))
+    return dict(document, units=still_pending(document, running))
 
 
 def pending_units(state_dir=host_state.STATE_DIR):

@@ -15,9 +15,13 @@ import uuid
 from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     activation,
     config_files,
+    config_plan,
     config_validate,
     host_state,
 )
+
+#: Where systemd reads its unit files and their drop-ins.
+_UNIT_FILES = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/")
 
 
 class Commit:
@@ -151,14 +155,22 @@ class Commit:
         for path in sorted(touched):
             if os.path.isdir(path):
                 host_state.fsync_dir(path)
+        if _unit_files_went(journal):
+            # Who starts or restarts units reads new unit files; of those that went nobody
+            # knows any more.
+            activation.reload_systemd()
         self._record(journal)
 
     def _record(self, journal):
         manifest = journal["manifest"]
-        if manifest is None:
-            self.store.remove()
-            return
         current = self.store.manifest()
+        if manifest is None:
+            # As long as a unit runs with what was removed, this is remembered.
+            old = dict(config_plan.empty_manifest(self.store.name), **(current or {}))
+            gone = config_plan.empty_manifest(self.store.name)
+            gone["units"] = self._units(old, journal["units"])
+            self.store.forget(gone)
+            return
         # Recorded before, and then killed: units may have been restarted since, and must not
         # seem to be pending again.
         if not current or current.get("commit") != journal["id"]:
@@ -198,6 +210,15 @@ def _carry_out(operation):
     elif "staged" in operation and os.path.lexists(operation["staged"]):
         # No staged file: it was renamed before the call was interrupted.
         os.replace(operation["staged"], path)
+
+
+def _unit_files_went(journal):
+    return any(
+        operation["kind"] == "file"
+        and operation["path"].startswith(_UNIT_FILES)
+        and (operation["action"] == "remove" or journal["manifest"] is None)
+        for operation in journal["operations"]
+    )
 
 
 def _remove_directory(path):

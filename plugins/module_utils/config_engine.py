@@ -25,28 +25,42 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
 MAX_DIFF = 1 << 20
 
 
-def apply(request, state_dir, check=False, want_diff=False, selinux=None):
+class Foreseen:
+    """What check mode knows of the sets that come before in the same call.
+
+    ``documents``: their manifests as they will be; ``gone``: paths that they will have removed.
+    """
+
+    def __init__(self):
+        self.documents = {}
+        self.gone = set()
+
+
+def apply(request, state_dir, check=False, want_diff=False, selinux=None, *, foreseen=None):
     """Make the host what ``request`` says, or predict it.
 
     ``request``: name, state (present or absent), directories, files (content as bytes),
-    validate, and run (the run's id, or None), complete and checked by the action plugin.
+    validate, and run (the run's id, or None), complete and checked by the action plugin; for
+    an earlier generation as ``config_history`` makes it.
     Returns the module's result. Raises ConfigError or StateError; the host is then as it was,
     unless the message says otherwise.
     """
     selinux = selinux or config_files.NoSELinux()
+    call = _Call(request, state_dir, selinux, foreseen or Foreseen())
     if check:
-        return _Call(request, state_dir, selinux).predict(want_diff)
+        return call.predict(want_diff)
     with host_state.locked(state_dir):
-        return _Call(request, state_dir, selinux).carry_out(want_diff)
+        return call.carry_out(want_diff)
 
 
 class _Call:
-    def __init__(self, request, state_dir, selinux):
+    def __init__(self, request, state_dir, selinux, foreseen):
         self.request = request
         self.name = request["name"]
         self.state_dir = state_dir
         self.store = config_store.SetStore(state_dir, self.name)
         self.selinux = selinux
+        self.foreseen = foreseen
         absent = request["state"] == "absent"
         self.wanted = None if absent else config_plan.targets_of(request)
         self.contents = {entry["path"]: entry["content"] for entry in request["files"]}
@@ -71,10 +85,8 @@ class _Call:
             {"kind": "validator", "name": name, "action": "not-validated", "detail": ""}
             for name in missing
         ]
-        documents = activation.manifests(self.state_dir)
-        current = dict(plan.manifest or config_plan.empty_manifest(self.name))
-        if plan.manifest is None:
-            documents.pop(self.name, None)
+        documents = self._documents()
+        current = dict(plan.manifest or dict(plan.old, generation=0, files={}, directories={}))
         units = {kind: set(names) for kind, names in plan.units.items()}
         for kind, names in (journal or {}).get("units", {}).items():
             units[kind].update(names)
@@ -82,6 +94,8 @@ class _Call:
         running = activation.running_units(concerned.union(*units.values()))
         current["units"] = _with_units(activation.still_pending(current, running), units, running)
         documents[self.name] = current
+        self.foreseen.documents[self.name] = current
+        self.foreseen.gone.update(s["path"] for s in plan.steps if s["action"] == "remove")
         return self._with_pending(result, documents, running)
 
     def carry_out(self, want_diff):
@@ -91,7 +105,6 @@ class _Call:
         self._refuse_foreign_paths(plan)
         result = self._result(plan, want_diff)
         commit = config_commit.Commit(self.store, self.selinux)
-        told = plan
         unfinished = self.store.journal()
         if unfinished:
             commit.recover(unfinished)
@@ -103,23 +116,26 @@ class _Call:
                 for path in plan.aside
             }
         elif self.wanted is None:
-            # Whatever a call that was killed at its very end or beginning left.
-            self.store.remove()
+            # Whatever a call that was killed at its very end or beginning left, and what was
+            # remembered for units that have been restarted since.
+            self.store.forget(activation.current(plan.old))
         documents = activation.manifests(self.state_dir)
-        units = told.units if told.manifest is None else {}
-        concerned = activation.recorded_units(documents.values())
-        running = activation.running_units(concerned.union(*units.values()))
-        if units:
-            # Nothing of the set is left to remember it: this is told once.
-            gone = config_plan.empty_manifest(self.name)
-            gone["units"] = _with_units(gone["units"], units, running)
-            documents[self.name] = gone
+        running = activation.running_units(activation.recorded_units(documents.values()))
         return self._with_pending(result, documents, running)
+
+    def _documents(self):
+        """The manifests of all sets as they will be when it is this one's turn."""
+        return dict(activation.manifests(self.state_dir), **self.foreseen.documents)
 
     def _plan(self):
         journal = self.store.journal()
         plan = config_plan.make_plan(
-            self.name, self.wanted, self.store.manifest(), journal, self.selinux
+            self.name,
+            self.wanted,
+            self.store.manifest(),
+            journal,
+            self.selinux,
+            gone=self.foreseen.gone,
         )
         return plan, journal
 
@@ -127,7 +143,7 @@ class _Call:
         """Two sets that write one file would each take the other's for generation 0."""
         if not plan.origins:
             return
-        for name, document in activation.manifests(self.state_dir).items():
+        for name, document in self._documents().items():
             both = set(document["files"]) & set(plan.origins)
             if name != self.name and both:
                 raise config_files.ConfigError(
@@ -176,6 +192,10 @@ class _Call:
             blob = self.store.origin_blob(step["path"])
             if step["target"].get("restored") and os.path.exists(blob):
                 entry["target_content"] = _encoded(blob)
+            elif self.request.get("same_as") and step["path"] in self.contents:
+                # Not the controller made this content, so it does not have it.
+                content = self.contents[step["path"]]
+                entry["target_content"] = base64.b64encode(content).decode("ascii")
         return entry
 
 

@@ -69,19 +69,20 @@ def empty_manifest(name):
     }
 
 
-def make_plan(name, wanted, manifest, journal=None, selinux=None):
+def make_plan(name, wanted, manifest, journal=None, selinux=None, *, gone=frozenset()):
     """The plan that makes the set ``name`` be ``wanted`` (see ``targets_of``; None: absent).
 
     ``manifest`` is the current one, or None. ``journal``: an unfinished call; once it commits,
-    its manifest counts as current and its files as about to be in place. Raises ConfigError
-    for what cannot be (a symbolic link at a path, a directory in place of a file).
+    its manifest counts as current and its files as about to be in place. ``gone``: paths that
+    will have been removed before. Raises ConfigError for what cannot be (a symbolic link at a
+    path, a directory in place of a file).
     """
     if journal and journal["phase"] == "staging":
         # It will be taken back: what it made goes, what it wrote beside the files is not seen.
         made = {path: dict(config_files.ABSENT, was="directory") for path in journal["made"]}
         journal = {"targets": made, "before": {}, "manifest": manifest}
     current = dict(empty_manifest(name), **((journal["manifest"] if journal else manifest) or {}))
-    builder = _Builder(wanted, current, journal, selinux)
+    builder = _Builder(wanted, current, journal, selinux, gone)
     return builder.build()
 
 
@@ -102,6 +103,7 @@ def targets_of(request):
                 "mode": int(entry.get("mode") or default or ("0600" if secret else "0644"), 8),
                 "owner": entry.get("owner"),
                 "group": entry.get("group"),
+                "data": bool(entry.get("data")),
             }
             if kind == "file":
                 content = entry["content"]
@@ -113,7 +115,8 @@ def targets_of(request):
 
 
 class _Builder:
-    def __init__(self, wanted, current, journal, selinux):
+    def __init__(self, wanted, current, journal, selinux, gone):
+        self.gone = gone
         self.wanted = wanted or {"files": {}, "directories": {}}
         self.absent = wanted is None
         self.current = current
@@ -189,7 +192,7 @@ class _Builder:
         return any(entry.get("secret") for entry in entries)
 
     def _will_be_empty(self, path):
-        gone = {step["path"] for step in self.plan.steps if step["action"] == "remove"}
+        gone = {step["path"] for step in self.plan.steps if step["action"] == "remove"} | self.gone
         with os.scandir(path) as entries:
             left = [entry.path for entry in entries if entry.path not in gone]
         left = [path for path in left if not config_files.is_staged(path)]
@@ -228,6 +231,8 @@ class _Builder:
         for key, kind in (("directories", "directory"), ("files", "file")):
             for path, target in self.wanted[key].items():
                 new[key][path] = {name: target[name] for name in _RECORDED[kind]}
+                if target.get("data"):
+                    new[key][path]["data"] = True
                 new["origin"][path] = old["origin"].get(path) or self._origin(path)
         for path, recorded in old["directories"].items():
             removed = any(s["path"] == path and s["action"] == "remove" for s in self.plan.steps)
@@ -237,7 +242,7 @@ class _Builder:
                 # Not empty yet: it is taken away when it is.
                 new["directories"][path] = dict(recorded, left=True)
                 new["origin"][path] = old["origin"][path]
-        same = all(_contents(new[key]) == _contents(old[key]) for key in ("files", "directories"))
+        same = all(_same(new[key], old[key]) for key in ("files", "directories"))
         if same and old["generation"]:
             new.update({key: old[key] for key in ("generation", *HISTORY)})
         else:
@@ -262,9 +267,15 @@ def _depth(path, targets):
     return path.count("/") if targets[path]["kind"] == "directory" else 0
 
 
-def _contents(entries):
-    names = ("sha256", *ATTRIBUTES)
-    return {path: [entry.get(name) for name in names] for path, entry in entries.items()}
+def contents_of(entries, path):
+    """What a generation is about: content and attributes of ``path``; None if not listed."""
+    entry = entries.get(path)
+    return entry and [entry.get(name) for name in ("sha256", *ATTRIBUTES)]
+
+
+def _same(one, other):
+    paths = set(one) | set(other)
+    return all(contents_of(one, path) == contents_of(other, path) for path in paths)
 
 
 def _action(before, target):

@@ -27,7 +27,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     host_state,
 )
 
-#: Generations kept besides generation 0, the current one included.
+#: Generations kept besides generation 0 and those that rollbacks made.
 KEPT_GENERATIONS = 5
 #: Drifted contents kept per path.
 KEPT_DRIFT = 5
@@ -100,9 +100,23 @@ class SetStore:
         """Whether generation ``number`` was written whole."""
         return os.path.exists(os.path.join(self.generations, str(number), "files.json"))
 
+    def records(self):
+        """What is recorded of each generation that is kept whole, by number; 0 has no record."""
+        found = {}
+        for name in _names(self.generations):
+            path = os.path.join(self.generations, name, "files.json")
+            document = host_state.read_json(path) if name.isdigit() else None
+            if document is not None:
+                found[int(name)] = dict(config_plan.empty_manifest(self.name), **document)
+        return found
+
+    def blob(self, number, path):
+        """Where generation ``number`` keeps the content of ``path``."""
+        return os.path.join(self.generations, str(number), blob_name(path))
+
     def origin_blob(self, path):
         """Where generation 0 keeps the content of ``path``."""
-        return os.path.join(self.generations, "0", blob_name(path))
+        return self.blob(0, path)
 
     def save_origin(self, path):
         """Keep the content that ``path`` has now as generation 0."""
@@ -146,14 +160,26 @@ class SetStore:
             if name.startswith(".cloudlet-"):
                 config_files.remove(os.path.join(self.base, name))
         current = manifest["generation"]
+        kept = self._kept(manifest)
         for name in _names(self.generations):
             where = os.path.join(self.generations, name)
             if name == "0":
                 self._prune_origin(where, manifest)
-            elif not name.isdigit() or not current - KEPT_GENERATIONS < int(name) <= current:
+            elif not name.isdigit() or int(name) not in kept:
                 shutil.rmtree(where)
             elif int(name) < current:
                 self._prune_secrets(where, manifest)
+
+    def _kept(self, manifest):
+        """Numbers of the generations to keep.
+
+        One that a rollback made has the content of another: it does not count, lest going
+        back takes away what could be gone back to.
+        """
+        current = manifest["generation"]
+        records = {n: r for n, r in self.records().items() if n <= current}
+        own = [n for n in sorted(records) if not records[n]["same_as"]]
+        return {current, manifest["same_as"], *own[-KEPT_GENERATIONS:]}
 
     def _prune_origin(self, where, manifest):
         wanted = {
@@ -168,6 +194,16 @@ class SetStore:
             now = manifest["files"].get(path, {})
             if entry.get("secret") or now.get("secret"):
                 config_files.remove(os.path.join(where, blob_name(path)))
+
+    def forget(self, manifest):
+        """The set is absent; ``manifest``, an empty one, stays while units are pending in it."""
+        if not any(manifest["units"].values()):
+            self.remove()
+            return
+        self.write_manifest(manifest)
+        if os.path.isdir(self.generations):
+            shutil.rmtree(self.generations)
+        self.end_journal()
 
     def remove(self):
         """Remove all that is kept of the set, the journal last; drift stays for its owner."""

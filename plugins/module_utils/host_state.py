@@ -169,21 +169,32 @@ class Ledger:
         return False
 
     def owned(self, kind, owner):
-        """Names of ``kind`` that ``owner`` has an entry for, with their before-values."""
+        """Names of ``kind`` that ``owner`` has an entry for, with their before-values.
+
+        Here and below the owner None is all of them together.
+        """
         prefix = kind + ":"
         return {
             key[len(prefix) :]: entry["before"]
             for key, entry in self.entries.items()
-            if key.startswith(prefix) and owner in entry["owners"]
+            if key.startswith(prefix) and owner in (None, *entry["owners"])
+        }
+
+    def last(self, kind, owner):
+        """Those of ``owned`` that nobody else holds, sorted by name."""
+        return {
+            name: before
+            for name, before in sorted(self.owned(kind, owner).items())
+            if owner is None or self.entries["%s:%s" % (kind, name)]["owners"] == [owner]
         }
 
     def release(self, kind, name, owner):
         """``owner`` lets go. Returns (last, before): ``last`` if nobody else holds it."""
         key = "%s:%s" % (kind, name)
         entry = self.entries.get(key)
-        if entry is None or owner not in entry["owners"]:
+        if entry is None or owner not in (None, *entry["owners"]):
             return False, None
-        owners = [other for other in entry["owners"] if other != owner]
+        owners = [other for other in entry["owners"] if owner not in (None, other)]
         if owners:
             entry["owners"] = owners
             return False, entry["before"]

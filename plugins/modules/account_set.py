@@ -17,9 +17,9 @@ description:
     before-values back. A home directory with anything in it but the skeleton stays.
 options:
   component:
-    description: Who needs the accounts.
+    description: Who needs the accounts. With O(state=absent) it may be left out; then those of
+      all components are meant.
     type: str
-    required: true
   state:
     description: Whether the component is there.
     type: str
@@ -209,8 +209,10 @@ class AccountSet:
     def absent(self):
         """Remove and restore; returns the module's result."""
         ledger = Ledger(self.state_dir)
+        if not any(ledger.owned(kind, self.component) for kind in ("account", "group")):
+            return {"changed": False, "changes": [], "kept": []}
         changes, kept, work = [], [], []
-        ours = self._last(ledger, "account")
+        ours = ledger.last("account", self.component)
         made = [name for name, before in ours.items() if before.get("exists") is False]
         going = self._groups_going(ledger, made, kept)
         for name, before in ours.items():
@@ -230,17 +232,9 @@ class AccountSet:
             self._undo([argv for commands in work for argv in commands], going, homes)
         return {"changed": bool(changes), "changes": changes, "kept": kept}
 
-    def _last(self, ledger, kind):
-        """Entries that nobody but this component holds."""
-        return {
-            name: before
-            for name, before in sorted(ledger.owned(kind, self.component).items())
-            if ledger.entries["%s:%s" % (kind, name)]["owners"] == [self.component]
-        }
-
     def _groups_going(self, ledger, made, kept):
         going = []
-        for name in self._last(ledger, "group"):
+        for name in ledger.last("group", self.component):
             found = self.host.group(name)
             if found is None:
                 continue
@@ -282,7 +276,7 @@ def argument_spec():
         "create_home": {"type": "bool", "default": False},
     }
     return {
-        "component": {"type": "str", "required": True},
+        "component": {"type": "str"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "groups": {"type": "list", "elements": "dict", "options": group, "default": []},
         "accounts": {"type": "list", "elements": "dict", "options": account, "default": []},
@@ -291,7 +285,11 @@ def argument_spec():
 
 
 def main():
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "present", ("component",))],
+        supports_check_mode=True,
+    )
     options = module.params
     component = AccountSet(
         options["component"], options["state_dir"], run, accounts.Host(), module.check_mode

@@ -16,9 +16,9 @@ description:
     missing.
 options:
   component:
-    description: Who owns it in the ledger.
+    description: Who owns it in the ledger. With O(state=absent) it may be left out; then those
+      of all components are meant.
     type: str
-    required: true
   archive:
     description: URL, or path on the controller, of the archive. Handled on the controller.
     type: str
@@ -27,8 +27,8 @@ options:
     type: str
   path:
     description: Where it is to be seen on the host. What is there and is not ours is an error.
+      With O(state=absent) it may be left out; then all archives of O(component) are meant.
     type: path
-    required: true
   state:
     description: V(absent) removes what was unpacked.
     type: str
@@ -162,16 +162,22 @@ def present(path, component, state_dir, check, *, checksum, source):
 
 
 def absent(path, component, state_dir, check):
-    """Returns the changes: the link and what it names go, if they are ours."""
-    if path not in Ledger(state_dir).owned(KIND, component):
-        return []
+    """Returns the changes: the link and what it names go, if they are ours (no path: all)."""
+    owned = sorted(Ledger(state_dir).owned(KIND, component))
+    wanted = owned if path is None else [path]
+    gone = [_absent(one, component, state_dir, check) for one in wanted if one in owned]
+    return [entry for entries in gone for entry in entries]
+
+
+def _absent(path, component, state_dir, check):
     there = os.readlink(path) if os.path.islink(path) else None
     if not check:
         with locked(state_dir):
             if there:
-                os.unlink(path)
+                # The link last: who is killed in between still knows from it what to remove.
                 if there.startswith(path + "-"):
                     shutil.rmtree(there, ignore_errors=True)
+                os.unlink(path)
             ledger = Ledger(state_dir)
             ledger.release(KIND, path, component)
             ledger.save()
@@ -181,15 +187,15 @@ def absent(path, component, state_dir, check):
 def main():
     module = AnsibleModule(
         argument_spec={
-            "component": {"type": "str", "required": True},
+            "component": {"type": "str"},
             "archive": {"type": "str"},
             "checksum": {"type": "str"},
-            "path": {"type": "path", "required": True},
+            "path": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "source": {"type": "path"},
             "state_dir": {"type": "path"},
         },
-        required_if=[("state", "present", ("checksum",))],
+        required_if=[("state", "present", ("checksum", "component", "path"))],
         supports_check_mode=True,
     )
     given = module.params
@@ -201,7 +207,7 @@ def main():
         else:
             changes = present(*common, checksum=given["checksum"], source=given["source"])
     except (ArchiveError, StateError, OSError) as exc:
-        module.fail_json(msg="archive_set %s: %s" % (given["path"], exc))
+        module.fail_json(msg="archive_set %s: %s" % (given["path"] or "", exc))
     module.exit_json(changed=bool(changes), changes=changes)
 
 

@@ -15,6 +15,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_files,
     host_state,
 )
+from ansible_collections.cloudlet.deploy.plugins.module_utils.selinux import SELinux
 
 DOCUMENTATION = r"""
 module: config_set
@@ -60,6 +61,12 @@ options:
         description: Quoted octal number.
         type: str
         default: "0755"
+      data:
+        description:
+          - What is in it is data that others write, such as logs. It stays when the set goes,
+            unless M(cloudlet.deploy.host_sets) is told to purge it.
+        type: bool
+        default: false
   files:
     description:
       - The files; each has exactly one of O(files[].template), O(files[].content) and
@@ -184,30 +191,6 @@ not_validated:
   elements: str
   returned: always
 """
-
-
-class SELinux:
-    """Contexts by way of AnsibleModule, which knows special file systems."""
-
-    def __init__(self, module):
-        self.module = module
-
-    def of(self, path):
-        """Context of ``path`` as a list, or None."""
-        return self._known(self.module.selinux_context(path))
-
-    def default(self, path, mode):
-        """Context that the policy gives ``path``, or None."""
-        return self._known(self.module.selinux_default_context(path, mode))
-
-    def set(self, path, context):
-        """Give ``path`` the ``context`` (None: leave it)."""
-        if context:
-            self.module.set_context_if_different(path, list(context), False)
-
-    @staticmethod
-    def _known(context):
-        return list(context) if context and context[0] is not None else None
 
 
 def decode(payload):

@@ -17,9 +17,9 @@ description:
   - Works with apt and dnf, on hosts without their Python bindings too.
 options:
   component:
-    description: Who needs the packages.
+    description: Who needs the packages. With O(state=absent) it may be left out; then those of
+      all components are meant.
     type: str
-    required: true
   names:
     description: Names of real packages. Not looked at when O(state=absent).
     type: list
@@ -35,6 +35,11 @@ options:
       M(cloudlet.deploy.unit_set) enables them. Dependencies are left as their packages say.
     type: bool
     default: true
+  keep:
+    description: With O(state=absent), remove no package, only forget that they came with the
+      component.
+    type: bool
+    default: false
   state_dir:
     description: Where the ledger is.
     type: path
@@ -201,15 +206,21 @@ class PackageSet:
             self.run(["systemctl", "disable", "--quiet", *units])
         os.unlink(self._holding)
 
+    def forgotten(self):
+        """Keep what came with this component as if it had been there; the module's result."""
+        owned = sorted(Ledger(self.state_dir).owned(KIND, self.component))
+        if owned and not self.check:
+            self._finish_holding()
+            self._forget(owned)
+        return {"changed": False, "changes": [], "kept": owned}
+
     def absent(self):
         """Remove what came with this component; returns the module's result."""
         ledger = Ledger(self.state_dir)
         owned = sorted(ledger.owned(KIND, self.component))
-        before = {
-            name: value
-            for name, value in ledger.owned(KIND, self.component).items()
-            if ledger.entries["package:" + name]["owners"] == [self.component]
-        }
+        if not owned:
+            return {"changed": False, "changes": [], "kept": []}
+        before = ledger.last(KIND, self.component)
         states = self.manager.states()
         configured = {name for name, value in before.items() if value.get("configuration")}
         there = sorted(name for name in before if states.get(name) not in _GONE)
@@ -247,12 +258,14 @@ class PackageSet:
 def main():
     module = AnsibleModule(
         argument_spec={
-            "component": {"type": "str", "required": True},
+            "component": {"type": "str"},
+            "keep": {"type": "bool", "default": False},
             "names": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "hold_units": {"type": "bool", "default": True},
             "state_dir": {"type": "path", "default": STATE_DIR},
         },
+        required_if=[("state", "present", ("component",))],
         supports_check_mode=True,
     )
     options = module.params
@@ -264,6 +277,8 @@ def main():
         )
         if options["state"] == "present":
             result = packages.present(options["names"], options["hold_units"])
+        elif options["keep"]:
+            result = packages.forgotten()
         else:
             result = packages.absent()
     except (PackageError, StateError) as exc:

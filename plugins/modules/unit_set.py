@@ -20,16 +20,17 @@ description:
     enablement and state back.
 options:
   component:
-    description: Whose units these are.
+    description: Whose units these are. With O(state=absent) it may be left out; then those of
+      all components are meant.
     type: str
-    required: true
   state:
-    description: Whether the component is there.
+    description: Whether the component is there. V(activated) restarts or reloads whatever is
+      pending on the host, whosever it is, and starts or enables nothing.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, activated]
     default: present
   units:
-    description: The units. Not looked at when O(state=absent).
+    description: The units. Only looked at when O(state=present).
     type: list
     elements: dict
     default: []
@@ -157,13 +158,21 @@ class UnitSet:
         result = {"changed": bool(changes), "changes": changes}
         if self.check:
             return result
-        self._remember(found, plans)
+        if self.component is not None:
+            self._remember(found, plans)
         self._act(found, plans, start_timeout)
         started = [n for n, actions in plans.items() if {"start", "restart"} & set(actions)]
         coming = [n for n in plans if found[n].coming and wanted[n].get("state") == "started"]
         self._await(sorted({*started, *coming}), start_timeout, settle if started else 0)
         self._mark([n for n in plans if plans[n] and n in pending["reload"]])
         return result
+
+    def activated(self, pending, start_timeout, settle):
+        """Restart and reload what is pending; returns the module's result."""
+        names = sorted(pending["restart"] | pending["reload"])
+        return self.present(
+            {name: {"name": name} for name in names}, pending, start_timeout, settle
+        )
 
     def _read(self, wanted, pending):
         try:
@@ -226,11 +235,7 @@ class UnitSet:
         """Give back what this component enabled and started; returns the module's result."""
         ledger = Ledger(self.state_dir)
         owned = ledger.owned(KIND, self.component)
-        last = {
-            name: before
-            for name, before in sorted(owned.items())
-            if ledger.entries["unit:" + name]["owners"] == [self.component]
-        }
+        last = ledger.last(KIND, self.component)
         found = self.systemd.show(list(last))
         plans = {name: units.plan_restored(before, found[name]) for name, before in last.items()}
         changes = units.changes_of(plans)
@@ -273,8 +278,12 @@ def argument_spec():
     }
     names = {"type": "list", "elements": "str", "default": []}
     return {
-        "component": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "component": {"type": "str"},
+        "state": {
+            "type": "str",
+            "choices": ["present", "absent", "activated"],
+            "default": "present",
+        },
         "units": {"type": "list", "elements": "dict", "options": unit, "default": []},
         "pending": {"type": "dict", "options": {"restart": names, "reload": names}, "default": {}},
         "start_timeout": {"type": "int", "default": 90},
@@ -284,18 +293,28 @@ def argument_spec():
 
 
 def main():
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "present", ("component",))],
+        supports_check_mode=True,
+    )
     options = module.params
     timing = (options["start_timeout"], options["settle"])
     try:
         component = UnitSet(
             units.Systemd(run), options["component"], options["state_dir"], module.check_mode
         )
-        if options["state"] == "present":
-            pending = pending_on_host(options["pending"], options["state_dir"], module.check_mode)
-            result = component.present(wanted_units(options["units"]), pending, *timing)
-        else:
+        if options["state"] == "absent":
             result = component.absent(*timing)
+        else:
+            pending = pending_on_host(options["pending"], options["state_dir"], module.check_mode)
+            if options["state"] == "activated":
+                if module.check_mode:
+                    # What waits now, another task may be about to stop: the order knows.
+                    pending = {k: set(options["pending"].get(k) or ()) for k in activation.KINDS}
+                result = component.activated(pending, *timing)
+            else:
+                result = component.present(wanted_units(options["units"]), pending, *timing)
     except (units.UnitError, StateError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**result)

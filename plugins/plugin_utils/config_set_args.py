@@ -21,7 +21,7 @@ _UNIT = re.compile(
 )
 _KNOWN = {
     "": ("name", "state", "directories", "files", "validate", "state_dir"),
-    "directories": ("path", "owner", "group", "mode"),
+    "directories": ("path", "owner", "group", "mode", "data"),
     "files": ("path", *SOURCES, "owner", "group", "mode", "restart", "reload", "secret"),
     "validate": ("argv", "paths"),
 }
@@ -49,7 +49,7 @@ def checked(args: Mapping[str, Any]) -> dict[str, Any]:
     request: dict[str, Any] = {
         "name": str(name),
         "state": str(state),
-        "directories": [_entry(where, "directories", e) for e in _list(where, args, "directories")],
+        "directories": [_directory(where, entry) for entry in _list(where, args, "directories")],
         "files": [_file(where, entry) for entry in _list(where, args, "files")],
     }
     if state == "present":
@@ -102,6 +102,12 @@ def _file(where: str, entry: Any) -> dict[str, Any]:
                     f"bestman2.service, got {_shown(unit)}"
                 )
     return checked_entry
+
+
+def _directory(where: str, entry: Any) -> dict[str, Any]:
+    checked_entry = _entry(where, "directories", entry)
+    where = f"{where}: {checked_entry['path']}"
+    return {**checked_entry, "data": _boolean(where, "data", entry.get("data", False))}
 
 
 def _entry(where: str, kind: str, entry: Any) -> dict[str, Any]:

@@ -132,13 +132,17 @@ def test_dropped_and_drifted_files_concern_their_units(host: Host, units: Units)
     assert both(host, b)["units_pending"]["restart"] == ["a.service", "b.service"]
 
 
-def test_units_of_an_absent_set_are_told_once(host: Host, units: Units) -> None:
+def test_units_of_an_absent_set_are_told_until_they_were_restarted(host: Host, units: Units) -> None:
     units.set("a.service", "one")
     host.apply(file(host.etc / "a", restart=["a.service"]))
     units.set("a.service", "two")
     result = both(host, state="absent")
     assert result["units_pending"]["restart"] == ["a.service"]
+    assert both(host, state="absent")["units_pending"]["restart"] == ["a.service"]
+    assert pending(host)["restart"] == {"a.service": ["demo"]}
+    units.set("a.service", "three")
     assert both(host, state="absent")["units_pending"] == NOTHING
+    assert not host.set_dir.exists()
 
 
 def test_all_pending_covers_other_sets(host: Host, units: Units) -> None:
@@ -203,6 +207,9 @@ def test_one_systemctl_call_for_all_units_and_none_without_units(
     monkeypatch.setattr(activation.subprocess, "run", counted)
     host.apply(file(host.etc / "a", restart=names[:3], reload=names[3:]))
     assert len(calls) == 1 and calls[0][-5:] == names
+    host.absent()
+    for unit in names:
+        units.set(unit, "two")
     host.absent()
     calls.clear()
     host.apply(file(host.etc / "b"), name="other")

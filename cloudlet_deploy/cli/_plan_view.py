@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ NO_COMPONENT = "(play)"
 _DIFF_LINES = 40
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 _ROW, _DIFF = 4, 6
+#: From so many on, files of one directory with which the same happens share a row.
+_TOGETHER = 4
 
 _ATTRIBUTES = re.compile(r" \((file|directory) attributes\)$")
 _SECRET = re.compile(r"^[+-]\(secret\) sha256", re.MULTILINE)
@@ -87,6 +90,9 @@ def totals(parts: Iterable[ComponentOutcome], detail: Detail) -> Iterator[str]:
     told = [number(hidden[a], f"{word} file") for a, word in words.items() if hidden[a]]
     if told:
         yield f"Contents of {' and '.join(told)}: add --diff."
+    rows_of = [_rows_of(part, detail)[0] for part in listed]
+    if any(len(list(_summed(every))) < len(every) for every in rows_of):
+        yield "Names of files that share a row: add --diff."
 
 
 def count(parts: Iterable[ComponentOutcome]) -> str:
@@ -125,17 +131,49 @@ def _verbs(changes: Iterable[Change]) -> str:
 
 
 def _component(out: Console, part: ComponentOutcome, widths: Sequence[int], detail: Detail) -> None:
+    every, rest = _rows_of(part, detail)
+    for change, own in every if detail.contents else _summed(every):
+        _row(out, change, widths)
+        for diff in own:
+            _diff(out, _without_header(diff), detail)
+    for diff in rest:
+        _diff(out, diff.text.splitlines(), detail)
+
+
+#: One change as it is shown, and the diffs below it.
+_Row = tuple[Change, list[Diff]]
+
+
+def _rows_of(part: ComponentOutcome, detail: Detail) -> tuple[list[_Row], list[Diff]]:
+    """A row for each change, and the diffs that belong to none."""
     diffs = _diffs_of(part)
+    every: list[_Row] = []
     for change in part.changes:
         # Each diff is shown once, below the first row of its name.
         own = diffs.pop(change.name, [])
         secret = any(map(_is_secret, own))
-        _row(out, _with_secret(change) if secret else change, widths)
-        if (detail.contents or change.action not in _WHOLE) and (detail.digests or not secret):
-            for diff in own:
-                _diff(out, _without_header(diff), detail)
-    for diff in (diff for rest in diffs.values() for diff in rest):
-        _diff(out, diff.text.splitlines(), detail)
+        shown = (detail.contents or change.action not in _WHOLE) and (detail.digests or not secret)
+        every.append((_with_secret(change) if secret else change, own if shown else []))
+    return every, [diff for rest in diffs.values() for diff in rest]
+
+
+def _summed(every: Iterable[_Row]) -> Iterator[_Row]:
+    """The rows, where one stands for many files of a directory with which the same happens."""
+
+    def alike(row: _Row) -> tuple[object, ...]:
+        change, own = row
+        if change.kind != "file" or own or "(secret)" in change.detail:
+            return (change, *map(id, own))
+        return (change.action, change.detail, change.name.rpartition("/")[0])
+
+    for _, same in itertools.groupby(every, alike):
+        group = list(same)
+        if len(group) < _TOGETHER:
+            yield from group
+            continue
+        first = group[0][0]
+        parent = first.name.rpartition("/")[0]
+        yield replace(first, name=f"{parent}/ ({len(group)} files)"), []
 
 
 def _diffs_of(part: ComponentOutcome) -> dict[str, list[Diff]]:

@@ -191,7 +191,7 @@ def leased(
     finally:
         with signals.noted() as caught:
             _tell(lease.give_back(held, seconds=patience) if held else (), journal)
-    if caught:
+    if caught or lease.interrupted:
         raise _interrupted("Interrupted while the hosts were given back.", journal)
 
 

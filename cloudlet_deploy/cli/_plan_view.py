@@ -52,9 +52,7 @@ def show(parts: Iterable[ComponentOutcome], detail: Detail | None = None) -> Non
     detail = detail or Detail()
     listed = list(parts)
     out = render.console()
-    changes = [change for part in listed for change in part.changes]
-    widths = [max((len(c.action) for c in changes), default=0) + 2]
-    widths.append(max((len(c.kind) for c in changes), default=0) + 2)
+    widths = column_widths([change for part in listed for change in part.changes])
     for host, components in _by_host(listed).items():
         _line(out, render.text(host, "bold"))
         for part in components:
@@ -62,6 +60,20 @@ def show(parts: Iterable[ComponentOutcome], detail: Detail | None = None) -> Non
             _component(out, part, widths, detail)
     if listed:
         out.print()
+
+
+def rows(changes: Iterable[Change], indent: int, widths: Sequence[int]) -> None:
+    """Show changes alone, without their diffs, ``indent`` columns from the left."""
+    for change in changes:
+        _row(render.console(), change, widths, indent)
+
+
+def column_widths(changes: Sequence[Change]) -> list[int]:
+    """Room for the action and the kind of all ``changes``, gaps included."""
+    return [
+        max(map(len, column), default=0) + 2
+        for column in ([c.action for c in changes], [c.kind for c in changes])
+    ]
 
 
 def show_all(parts: Iterable[ComponentOutcome], detail: Detail) -> None:
@@ -207,12 +219,12 @@ def _with_secret(change: Change) -> Change:
     return replace(change, detail=", ".join(words))
 
 
-def _row(out: Console, change: Change, widths: Sequence[int]) -> None:
+def _row(out: Console, change: Change, widths: Sequence[int], indent: int = _ROW) -> None:
     """Action, kind, name and detail; what does not fit goes on below the name."""
-    start = _ROW + sum(widths)
+    start = indent + sum(widths)
     room = max(out.width - start, 20)
     names = list(render.folded(change.name, room))
-    line = render.text(" " * _ROW)
+    line = render.text(" " * indent)
     line.append(change.action.ljust(widths[0]), "yellow")
     line.append(change.kind.ljust(widths[1]))
     line.append(names[0])

@@ -122,6 +122,8 @@ def failure(problem: BaseException, *, debug: bool, output: str) -> int:
         # Nobody reads us any more; keep the interpreter's last flush from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.TASK_FAILED)
+    if isinstance(problem, SystemExit):  # Rich's answer to the same
+        return int(ExitCode.TASK_FAILED)
     if isinstance(problem, click.exceptions.NoArgsIsHelpError):
         click.echo(problem.format_message(), err=True)
         return int(ExitCode.USAGE)

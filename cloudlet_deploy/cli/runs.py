@@ -46,7 +46,7 @@ def list_runs(number: int, output: str) -> ExitCode:
     from rich.table import Table  # --help needs none of it
     from rich.text import Text
 
-    from cloudlet_deploy.cli import render
+    from cloudlet_deploy.cli import _runs_view, render
     from cloudlet_deploy.run.record import list_records
 
     records = list_records()[:number]
@@ -64,7 +64,12 @@ def list_runs(number: int, output: str) -> ExitCode:
     table.add_column("site", overflow="fold")
     for record in records:
         table.add_row(
-            *(record.run_id, record.command, _ending(record), str(_changes(record) or "")),
+            *(
+                record.run_id,
+                record.command,
+                _runs_view.ending(record),
+                str(_changes(record) or ""),
+            ),
             Text(Path(record.site).name or record.site),
         )
     render.trimmed(table)
@@ -75,7 +80,10 @@ def list_runs(number: int, output: str) -> ExitCode:
 @click.argument("run_id", metavar="RUN")
 @output_option
 def show_run(run_id: str, output: str) -> ExitCode:
-    """Show one run: RUN is its id, the beginning of it, or "last".
+    """Replay one run: RUN is its id, the beginning of it, or "last".
+
+    Shows hosts, changes, failures and leases in the order of time. Of a run that was killed
+    it is all that happened until then.
 
     \b
     Examples:
@@ -83,33 +91,17 @@ def show_run(run_id: str, output: str) -> ExitCode:
       cloudlet-deploy runs show 20261122T1504 --output json
     """
     # --help needs none of it.
-    from cloudlet_deploy.cli import _plan_view, render
-    from cloudlet_deploy.run.record import read_record
+    from cloudlet_deploy.cli import _runs_view, render
+    from cloudlet_deploy.run import timeline
+    from cloudlet_deploy.run.record import read_record, runs_dir
 
     record = read_record(run_id)
+    entries = timeline.read(runs_dir() / record.run_id)
     if output == "json":
-        render.document("runs show", ExitCode.DONE, {"run": record.to_dict()})
-        return ExitCode.DONE
-    by = f"{record.user} on {record.controller}, ansible-core {record.ansible}"
-    options = ", ".join(f"{name} {_value(value)}" for name, value in record.options.items())
-    facts = (
-        ("run", f"{record.run_id} ({record.command})"),
-        ("site", record.site),
-        ("by", by),
-        ("time", f"{record.started} to {record.ended or '(no end)'}"),
-        ("ended", f"{_ending(record)}, in phase {record.phase!r}"),
-        ("options", options),
-        ("error", record.error),
-    )
-    for name, value in facts:
-        if value:
-            render.lines(f"{name:8} {value}")
-    if record.phase == "plan" and any(part.changes for part in record.components):
-        render.lines("These changes were planned, not made:")
-    _plan_view.show(part for part in record.components if part.changes)
-    for failure in record.failures:
-        where = ": ".join(filter(None, (failure.host, failure.component, failure.task)))
-        render.lines(f"{failure.status}: {where}: {failure.message}", "red")
+        data = {**record.to_dict(), "timeline": entries}
+        render.document("runs show", ExitCode.DONE, {"run": data})
+    else:
+        _runs_view.show(record, entries)
     return ExitCode.DONE
 
 
@@ -122,17 +114,3 @@ def _changes(record: Record) -> int:
     """How many changes the run made; a plan makes none."""
     made = record.phase == "change"
     return sum(len(part.changes) for part in record.components) if made else 0
-
-
-def _ending(record: Record) -> str:
-    if record.exit_code is None:
-        return record.state
-    try:
-        name = ExitCode(record.exit_code).name.lower().replace("_", " ")
-    except ValueError:
-        return f"exit code {record.exit_code}"
-    return f"{record.exit_code} ({name})"
-
-
-def _value(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

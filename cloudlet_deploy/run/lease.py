@@ -95,6 +95,8 @@ class Lease:
     """The lease of one run on its hosts."""
 
     def __init__(self, plan: RunPlan, secrets: Secrets, redact: Redactor, record: Record) -> None:
+        #: Whether a signal ended what was asked last.
+        self.interrupted = False
         self._plan = replace(plan, limit=None, components=())
         self._secrets = secrets
         self._redact = redact
@@ -148,5 +150,6 @@ class Lease:
             variables={"cloudlet_lease": claim},
         )
         answers = _Answers()
-        answers.interrupted = launch(plan, self._secrets, answers.add, self._redact).interrupted
+        outcome = launch(plan, self._secrets, answers.add, self._redact)
+        answers.interrupted = self.interrupted = outcome.interrupted
         return answers

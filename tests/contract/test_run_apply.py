@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cloudlet_deploy import content
 from cloudlet_deploy.run.tether import offspring
 
 #: Does what the installed command does, with the toy's roles in place of ours.
@@ -53,6 +54,14 @@ def main():
 
 main()
 '''
+
+#: What of the real collection the command line uses.
+_LEASE = (
+    "playbooks/lease.yml",
+    *(f"plugins/{kind}/lease.py" for kind in ("action", "modules", "module_utils")),
+    "plugins/module_utils/host_state.py",
+    "plugins/plugin_utils/lease_holder.py",
+)
 
 _ROLES: dict[str, list[dict[str, Any]]] = {
     "alpha": [
@@ -127,6 +136,10 @@ class Toy:
     def target(self) -> Path:
         return self.base / "target"
 
+    @property
+    def leases(self) -> Path:
+        return self.base / "leases"
+
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         # Short: a path that leaves no room for Ansible's socket would not be used.
@@ -199,6 +212,9 @@ def make_toy(base: Path) -> Toy:
     root = toy.root
     (root / "plugins" / "modules").mkdir(parents=True)
     (root / "plugins" / "modules" / "thing.py").write_text(_MODULE)
+    for part in _LEASE:
+        (root / part).parent.mkdir(parents=True, exist_ok=True)
+        (root / part).symlink_to(content.root() / part)
     (root / "galaxy.yml").write_text("{namespace: cloudlet, name: deploy, version: 0.1.0}\n")
     for name, tasks in _ROLES.items():
         role = root / "roles" / name
@@ -212,7 +228,6 @@ def make_toy(base: Path) -> Toy:
         (role / "meta" / "argument_specs.yml").write_text(yaml.safe_dump({"argument_specs": spec}))
         defaults = {k: o["default"] for k, o in options.items() if "default" in o}
         (role / "defaults" / "main.yml").write_text(yaml.safe_dump(defaults))
-    (root / "playbooks").mkdir()
     roles = [{"role": f"cloudlet.deploy.{name}", "tags": [name]} for name in _ROLES]
     play = {"name": "Deploy", "hosts": "door", "gather_facts": False, "roles": roles}
     (root / "playbooks" / "storage_element.yml").write_text(yaml.safe_dump([play], sort_keys=False))
@@ -221,6 +236,9 @@ def make_toy(base: Path) -> Toy:
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "alpha_directory": str(toy.target),
+        # Both hosts are this machine, and the test may not be root.
+        "ansible_become": False,
+        "cloudlet_state_dir": f"{toy.leases}/{{{{ inventory_hostname }}}}",
     }
     site = {"all": {"vars": variables}, "door": {"hosts": {"one": {}, "two": {}}}}
     toy.inventory.write_text(yaml.safe_dump(site))

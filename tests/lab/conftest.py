@@ -61,13 +61,17 @@ class TestLab:
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root on a host, over the site's own ssh."""
         return subprocess.run(
-            [*self._ssh(host), f"sudo sh -c {_quoted(command)}"],
+            self.ssh(host, command),
             input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
             check=check,
         )
+
+    def ssh(self, host: str, command: str) -> list[str]:
+        """The command line that runs a shell command as root on a host."""
+        return [*self._ssh(host), f"sudo sh -c {_quoted(command)}"]
 
     def as_alice(
         self, command: str, *, user: str = "alice", check: bool = True

@@ -31,7 +31,10 @@ def host(name: str, level: Level, told: str = "") -> None:
 
 
 def rows(findings: Iterable[Finding]) -> None:
-    """Check and level, then what was found and what to do, folded beside them."""
+    """Check and level, then what was found and what to do, folded beside them.
+
+    What mends drift is always the same and not said in each row.
+    """
     indent = 2 + _CHECK + _LEVEL
     room = max(render.console().width - indent, 20)
     out = render.console()
@@ -46,6 +49,6 @@ def rows(findings: Iterable[Finding]) -> None:
         out.print(line, soft_wrap=True)
         for more in rest:
             out.print(render.text(" " * indent + more), soft_wrap=True)
-        if finding.next_step:
+        if finding.next_step and finding.status is not Level.DRIFT:
             for more in render.folded(f"next: {finding.next_step}", room):
                 out.print(render.text(" " * indent + more, "dim"), soft_wrap=True)

@@ -24,6 +24,11 @@ def show(status: SiteStatus, *, everything: bool = False) -> None:
         _left(left)
     for line in _totals(status):
         render.lines(line)
+    if any(p.status is Level.DRIFT for host in status.hosts for p in host.problems):
+        render.lines(
+            "next: 'cloudlet-deploy plan' shows how apply mends drift; what another hand wrote "
+            "is kept aside on the host."
+        )
 
 
 def _summary(host: HostStatus) -> str:

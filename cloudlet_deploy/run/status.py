@@ -190,10 +190,9 @@ def _of_sets(report: Mapping[str, Any]) -> Iterator[Finding]:
         words = f"{secret}{entry['path']} {_KINDS[entry['kind']]}"
         if entry["detail"]:
             words += f": {entry['detail']}"
-        step = "Apply puts it back; a changed file is kept aside on the host."
-        restarts = ", ".join(entry["restarts"])
-        if restarts:
-            step += f" It restarts {restarts}."
+        step = "Apply puts it back; what another hand wrote is kept aside on the host."
+        if entry["restarts"]:
+            step += f" It restarts {', '.join(entry['restarts'])}."
         yield Finding("file", Level.DRIFT, words, step, entry["component"])
     for entry in report["sets"]:
         if entry["unfinished"]:

@@ -313,21 +313,22 @@ def accounts(needs, host):
     """Numbers and names that clash with those of the host."""
     fine = 0
     for component, needed in needs.items():
-        groups, people = needed.get("groups", []), needed.get("accounts", [])
-        good = []
-        for group in groups:
+        good, clashing = [], set()
+        for group in needed.get("groups", []):
             fault = _account_fault([group], [], host)
             if fault:
+                clashing.add(group["name"])
                 yield finding("accounts", FAILED, *fault, component)
             else:
                 good.append(group)
-        for account in people:
-            if account.get("group") not in {g["name"] for g in groups} - {g["name"] for g in good}:
-                fault = _account_fault(good, [account], host)
-                if fault:
-                    yield finding("accounts", FAILED, *fault, component)
-                    continue
-            fine += 1
+        for account in needed.get("accounts", []):
+            groupless = account.get("group") in clashing
+            asked = dict(account, group=None, groups=[]) if groupless else account
+            fault = _account_fault(good, [asked], host)
+            if fault:
+                yield finding("accounts", FAILED, *fault, component)
+            else:
+                fine += not groupless
     if fine:
         told = "account fits" if fine == 1 else "accounts fit"
         yield finding("accounts", OK, "%d %s" % (fine, told))

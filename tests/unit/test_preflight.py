@@ -194,6 +194,7 @@ def test_accounts_that_clash_are_all_named() -> None:
                 {"name": "grid", "uid": 5001, "group": "grid"},
                 {"name": "squatter", "uid": 6000},
                 {"name": "of_taken", "uid": 6001, "group": "taken"},
+                {"name": "both", "uid": 5001, "group": "taken"},
                 {"name": "fine", "uid": 6002, "group": "grid"},
             ],
         }
@@ -204,9 +205,10 @@ def test_accounts_that_clash_are_all_named() -> None:
         "Group taken has the gid 700 on this host, 800 is wanted",
         "Account grid wants the uid 5001, which account squatter has",
         "Account squatter has the uid 5001 on this host, 6000 is wanted",
+        "Account both wants the uid 5001, which account squatter has",
     ]
     assert all(finding["next_step"] for finding in found if finding["status"] == "failed")
-    assert found[-1]["detail"] == "2 accounts fit"
+    assert found[-1]["detail"] == "1 account fits"
 
 
 # --- what the kernel tells ----------------------------------------------------------------

@@ -34,6 +34,7 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
     """
     # --help needs none of it.
     from cloudlet_deploy.cli import _flow, _status_view, render
+    from cloudlet_deploy.cli._looking import sources
     from cloudlet_deploy.run import prometheus
 
     prepared = _flow.prepare(options, ())
@@ -42,7 +43,7 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
         data = {"site": prepared.site.path, **_status_view.as_data(found)}
         render.document("status", found.exit_code, data)
     elif output == "prometheus":
-        click.echo(prometheus.text(found, prepared.site.path), nl=False)
+        click.echo(prometheus.text(found, ", ".join(sources(prepared))), nl=False)
     else:
         _status_view.show(found, everything=options.verbosity > 0)
     return found.exit_code

@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
         result.update(
             self._execute_module(
                 module_name="cloudlet.deploy.host_preflight",
-                module_args={"needs": asked},
+                module_args=dict(self._task.args, needs=asked),
                 task_vars=task_vars,
             )
         )

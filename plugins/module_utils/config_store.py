@@ -25,6 +25,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_files,
     config_plan,
     host_state,
+    release,
 )
 
 #: Generations kept besides generation 0 and those that rollbacks made.
@@ -58,6 +59,8 @@ class SetStore:
         # What an older release did not know yet has the value that it meant.
         document = dict(config_plan.empty_manifest(self.name), **document)
         del document["schema"]
+        # Who wrote it last is told by ``status`` and makes no difference to a plan.
+        document.pop("release", None)
         return document
 
     def journal(self):
@@ -67,7 +70,7 @@ class SetStore:
     def write_manifest(self, manifest):
         """Make ``manifest`` the current one."""
         with config_files.disk_errors(self.manifest_path):
-            host_state.write_json(self.manifest_path, manifest)
+            host_state.write_json(self.manifest_path, dict(manifest, release=release.RELEASE))
 
     def write_journal(self, journal):
         """Begin a phase of a commit."""

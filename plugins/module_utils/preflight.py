@@ -18,6 +18,8 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import host_facts,
 OK, WARNING, FAILED = "ok", "warning", "failed"
 #: MiB that the system itself wants.
 _SYSTEM_MB = 256
+#: Firmware and kernel keep some of what was bought for themselves.
+_DECLARED_AS = 1.1
 #: What cloudlet-deploy itself writes: (path, what for, MiB).
 _OWN_SPACE = (
     ("/var/lib/cloudlet-deploy", "the state of cloudlet-deploy", 50),
@@ -98,12 +100,19 @@ class Host:
         return host_facts.selinux_mode()
 
 
-def memory(needs, host):
-    """The sum of all roles against what the host has."""
+def memory(needs, host, declared=0):
+    """The sum of all roles, and what the site declares (0: nothing), against what the host has."""
     wanted = entries(needs, "memory")
+    total, available = host.memory_mb()
+    if declared > total * _DECLARED_AS:
+        yield finding(
+            "memory",
+            WARNING,
+            "the site declares %d MiB (host_check_memory_mb), the host has %d" % (declared, total),
+            "Correct host_check_memory_mb: heaps were checked against what is not there.",
+        )
     if not wanted:
         return
-    total, available = host.memory_mb()
     always = [(c, e) for c, e in wanted if not e.get("at_most")]
     least = sum(e["mb"] for _, e in always) + _SYSTEM_MB
     most = least + sum(e["mb"] for _, e in wanted if e.get("at_most"))
@@ -375,11 +384,11 @@ def selinux(host):
     yield finding("selinux", OK, host.selinux_mode())
 
 
-def look(needs, host):
-    """All findings, check by check."""
+def look(needs, host, declared_mb=0):
+    """All findings, check by check. ``declared_mb``: memory that the site says the host has."""
     of_packages, missing = packages(needs, host)
     return [
-        *memory(needs, host),
+        *memory(needs, host, declared_mb),
         *space(needs, host, missing),
         *directories(needs, host),
         *names(needs, host),

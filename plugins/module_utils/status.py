@@ -79,12 +79,13 @@ def _sets(state_dir):
             documents[name] = manifest
         if manifest is not None or unfinished:
             manifest = manifest or {}
+            written = host_state.read_json(store.manifest_path) or {}
             sets.append(
                 {
                     "set": name,
                     "generation": manifest.get("generation", 0),
                     "run": manifest.get("run"),
-                    "release": manifest.get("release"),
+                    "release": written.get("release"),
                     "files": len(manifest.get("files", ())),
                     "unfinished": unfinished,
                 }

@@ -19,6 +19,10 @@ options:
     description: What P(cloudlet.deploy.host_needs#module) took down, by component.
     type: dict
     required: true
+  memory_mb:
+    description: Memory that the site says the host has, in MB; V(0) if it does not say.
+    type: int
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -52,10 +56,16 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import ru
 
 def main():
     module = AnsibleModule(
-        argument_spec={"needs": {"type": "dict", "required": True}}, supports_check_mode=True
+        argument_spec={
+            "needs": {"type": "dict", "required": True},
+            "memory_mb": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
     )
     told = time.time()
-    findings = preflight.look(module.params["needs"], preflight.Host(run))
+    findings = preflight.look(
+        module.params["needs"], preflight.Host(run), module.params["memory_mb"]
+    )
     module.exit_json(
         changed=False, changes=[], report={"findings": findings, "told": told, "ended": time.time()}
     )

@@ -147,6 +147,13 @@ def test_a_good_host_has_only_good_findings() -> None:
     ]
 
 
+@pytest.mark.parametrize(("declared", "warned"), [(0, 0), (4096, 0), (4500, 0), (4600, 1)])
+def test_declared_memory_is_compared_with_the_real_one(declared: int, warned: int) -> None:
+    found = preflight.look({}, Host(), declared)
+    told = [f for f in found if f["check"] == "memory" and "host_check_memory_mb" in f["detail"]]
+    assert [f["status"] for f in told] == ["warning"] * warned
+
+
 OURS = listener(8443, "bestman2.service")
 
 

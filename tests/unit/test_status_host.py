@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.cloudlet.deploy.plugins.module_utils import status
+import yaml
+from ansible_collections.cloudlet.deploy.plugins.module_utils import release, status
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result
 
+from cloudlet_deploy import __version__, content
 from cloudlet_deploy.lab.ca import Pki
 from tests.unit.config_host import Host, Units, file
 
@@ -78,6 +80,28 @@ def test_each_kind_of_drift_is_named_once(host: Host) -> None:
     report = look(host)
     assert "words" not in json.dumps(report)
     assert [e["path"] for e in report["drift"] if e["secret"]] == [str(host.etc / "key")]
+
+
+def test_a_set_tells_who_wrote_it(host: Host) -> None:
+    host.apply(file(host.etc / "one"), run="20261123T120000Z-abcdef")
+    galaxy = yaml.safe_load((content.root() / "galaxy.yml").read_text())
+    assert release.RELEASE == __version__ == galaxy["version"]
+    (told,) = look(host)["sets"]
+    assert told == {
+        "set": "demo",
+        "generation": 1,
+        "run": "20261123T120000Z-abcdef",
+        "release": __version__,
+        "files": 1,
+        "unfinished": False,
+    }
+    # Another release that finds nothing to do leaves the manifest alone.
+    path = host.set_dir / "manifest.json"
+    path.write_text(path.read_text().replace(__version__, "0.0.9"))
+    before = path.read_bytes()
+    assert not host.apply(file(host.etc / "one"), run="another")["changed"]
+    assert path.read_bytes() == before
+    assert look(host)["sets"][0]["release"] == "0.0.9"
 
 
 def test_looking_writes_nothing(host: Host) -> None:

@@ -177,6 +177,8 @@ def leased(
     try:
         taken = lease.take(hosts, break_lock=break_lock)
         _tell(taken.events, journal)
+        for failure in taken.lost.failures:
+            journal.failure(failure)
         if taken.interrupted:
             raise _interrupted("Interrupted; Ansible was stopped.", journal)
         held = taken.hosts

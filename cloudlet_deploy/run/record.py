@@ -185,6 +185,10 @@ class Journal:
         """Keep an event, redacted already, in the timeline."""
         self._timeline.event(event)
 
+    def failure(self, failure: Failure) -> None:
+        """Keep a failure, redacted already, that no event told."""
+        self._timeline.failure(failure)
+
     def lease(self, host: str, action: str, detail: str) -> None:
         """Keep what happened to the lease of a host."""
         self._timeline.add("lease", host=host, action=action, detail=self._redact(detail))

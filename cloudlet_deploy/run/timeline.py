@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudlet_deploy.run.events import Event, Notice, TaskEnded, TaskStarted
+from cloudlet_deploy.run.outcome import Failure
 
 NAME = "timeline.jsonl"
 
@@ -64,9 +65,16 @@ class Timeline:
             if event.changes:
                 self.add("changes", **where, changes=[vars(change) for change in event.changes])
             if event.status.bad:
-                self.add("failure", **where, status=event.status, message=event.message)
+                self.failure(
+                    Failure(event.host, event.component, event.task, event.status, event.message)
+                )
         elif isinstance(event, Notice):
             self.add("notice", message=event.message)
+
+    def failure(self, failure: Failure) -> None:
+        """A task that failed."""
+        keys = ("host", "component", "task", "status", "message")
+        self.add("failure", **{key: getattr(failure, key) for key in keys})
 
 
 def read(directory: Path) -> list[dict[str, Any]]:

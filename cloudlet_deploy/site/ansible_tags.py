@@ -6,6 +6,7 @@ is wrapped here and nowhere else.
 
 from __future__ import annotations
 
+import re
 import traceback
 
 from ansible._internal._datatag._tags import Origin as OriginTag
@@ -19,6 +20,10 @@ from cloudlet_deploy.errors import InvalidSiteError
 from cloudlet_deploy.site.model import Origin, Unknown, Why
 
 
+#: How Ansible calls what an inventory plugin read or a program printed.
+_PROGRAM = re.compile(r"^<inventory .*(?:source|from) '(?P<path>[^']+)'")
+
+
 def from_command_line(text: str, option: str) -> str:
     """``text`` tagged as typed by the user in ``option``: its templates are trusted."""
     tagged: str = trust_as_template(OriginTag(description=option).tag(text))
@@ -30,7 +35,15 @@ def origin_of(value: object) -> Origin | None:
     tag = OriginTag.get_tag(value)
     if tag is None:
         return None
-    return Origin(str(tag.path or tag.description), tag.line_num, tag.col_num)
+    return _origin(tag)
+
+
+def _origin(tag: OriginTag) -> Origin:
+    path = str(tag.path or tag.description)
+    # What a program printed has no lines: the program is the place.
+    if not tag.path and (made := _PROGRAM.search(path)):
+        return Origin(made["path"])
+    return Origin(path, tag.line_num, tag.col_num)
 
 
 def is_encrypted(value: object) -> bool:
@@ -76,13 +89,10 @@ def failed_at(error: BaseException) -> Origin:
     while cause is not None:
         origin = origin_of(getattr(cause, "obj", None))
         if isinstance(getattr(cause, "obj", None), OriginTag):
-            tag = cause.obj  # type: ignore[attr-defined]
-            origin = Origin(str(tag.path or tag.description), tag.line_num, tag.col_num)
+            origin = _origin(cause.obj)  # type: ignore[attr-defined]
         if origin is not None and (not best.path or (origin.line and not best.line)):
             best = origin
         cause = cause.__cause__ or cause.__context__
-    if best.path.startswith("<inventory plugin") and "source '" in best.path:
-        best = Origin(best.path.split("source '", 1)[1].rsplit("'", 1)[0], best.line, best.column)
     return best if best.line else Origin(best.path, _line_of_ini(error))
 
 

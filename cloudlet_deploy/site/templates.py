@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
@@ -15,6 +16,7 @@ def is_template(text: str) -> bool:
     return any(mark in text for mark in ("{{", "{%", "{#"))
 
 
+@lru_cache(maxsize=4096)
 def names_in(template: str) -> frozenset[str]:
     """Every name in ``template``: its variables, and functions such as ``lookup``.
 
@@ -29,6 +31,7 @@ def names_in(template: str) -> frozenset[str]:
     return frozenset(loaded) - stored - _OWN
 
 
+@lru_cache(maxsize=4096)
 def problem_of(template: str) -> str | None:
     """Why ``template`` does not parse, if it does not."""
     try:

@@ -67,7 +67,7 @@ class TaskEnded:
     """A task ended on one host, all items of its loop included. ``seconds`` is its time.
 
     ``next_step`` is what the module itself says is to be done about its failure, ``report``
-    what a module that only looks has found, as plain data.
+    what a module that only looks has found, as plain data, ``warnings`` what it warns of.
     """
 
     host: str
@@ -80,6 +80,7 @@ class TaskEnded:
     seconds: float = 0.0
     next_step: str = ""
     report: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def redacted(event: Event, redact: Callable[[str], str]) -> Event:
         ),
         diffs=tuple(Diff(redact(d.path), redact(d.text)) for d in event.diffs),
         report=_redacted_data(event.report, redact),
+        warnings=tuple(map(redact, event.warnings)),
     )
 
 
@@ -183,6 +185,7 @@ def _ended(status: Status, data: Mapping[str, Any]) -> TaskEnded:
         seconds=float(data.get("duration") or 0.0),
         next_step=str(result.get("next_step") or "") if status.bad else "",
         report=report if isinstance(report := result.get("report"), dict) else None,
+        warnings=tuple(str(w) for part in _parts(result) for w in part.get("warnings") or ()),
     )
 
 

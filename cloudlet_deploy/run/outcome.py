@@ -161,6 +161,7 @@ class Collector:
             self._order.setdefault(event.host, len(self._order))
         if isinstance(event, TaskEnded):
             self._parts.setdefault((event.host, event.component), _Part()).ended.append(event)
+            self._notices += (Notice("warning", f"{event.host}: {w}") for w in event.warnings)
         elif isinstance(event, Notice):
             self._notices.append(event)
         elif isinstance(event, Totals):

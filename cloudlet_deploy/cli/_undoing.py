@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudlet_deploy import content, site
-from cloudlet_deploy.cli import _flow, _plan_view, view
+from cloudlet_deploy.cli import _flow, _plan_view, render, view
 from cloudlet_deploy.cli._site import vault_of
 from cloudlet_deploy.errors import ExitCode, UsageError, strongest
 from cloudlet_deploy.run.outcome import ComponentOutcome, Failure, RunOutcome
@@ -43,11 +43,12 @@ class How:
         return self.output == "table"
 
 
-def prepare(options: AnsibleOptions, playbook: str) -> Prepared:
+def prepare(options: AnsibleOptions, playbook: str, **more: Any) -> Prepared:
     """A run of ``playbook`` on the hosts that may have something of ours.
 
     The site need not be valid: what there is to undo stands on the hosts. These are the
-    hosts of our groups; with ``--limit`` exactly those that it names.
+    hosts of our groups; with ``--limit`` exactly those that it names. ``more`` are further
+    options for the record.
     """
     vault = vault_of(options)
     loaded = site.load(
@@ -58,14 +59,20 @@ def prepare(options: AnsibleOptions, playbook: str) -> Prepared:
         ours = tuple(name for name in hosts if site_components.of_host(loaded.hosts[name]))
         others = [name for name in hosts if name not in ours]
         if ours and others:
-            click.echo(
-                f"Not looked at, for no role is for them: {', '.join(others)}. Name them with "
-                "--limit if they once were deployed.",
-                err=True,
+            _aside(
+                f"Not looked at, since they have no role: {', '.join(others)}. If one of them "
+                "had, name it with --limit."
             )
         hosts = ours or hosts
     prepared = _flow.prepared(options, loaded, vault, content.playbook(playbook))
-    return prepared.only(hosts)
+    told = {key: value for key, value in more.items() if value}
+    return replace(prepared.only(hosts), options={**prepared.options, **told})
+
+
+def _aside(words: str) -> None:
+    """A remark that is no result, folded, on standard error."""
+    for line in render.folded(words, render.console(stderr=True).width):
+        click.echo(line, err=True)
 
 
 def lost(failures: Iterable[Failure]) -> RunOutcome:
@@ -138,7 +145,10 @@ def carry_out(
 def show(done: Done, prepared: Prepared, run_id: str, how: How) -> None:
     """The end of the table form: what was made, or that there was nothing to do."""
     if done.made:
-        view.notices(done.made)
+        told = set(done.predicted.notices)
+        view.notices(
+            replace(done.made, notices=tuple(n for n in done.made.notices if n not in told))
+        )
         view.summary(done.made, run_id)
         view.failures(done.made, prepared.user_of)
     elif not done.predicted.changed(done.predicted.good):

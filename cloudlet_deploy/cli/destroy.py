@@ -65,7 +65,9 @@ def command(
     """
     from cloudlet_deploy.cli import _plan_view, _undoing, render  # --help needs none of it
 
-    prepared = _undoing.prepare(options, "destroy")
+    prepared = _undoing.prepare(
+        options, "destroy", keep_packages=keep_packages, purge_data=purge_data
+    )
     names = _names(prepared)
     if typed is not None:
         _compare(typed, names)

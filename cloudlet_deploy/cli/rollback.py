@@ -71,7 +71,7 @@ def command(
     from cloudlet_deploy.cli import _plan_view, _undoing  # --help needs none of it
     from cloudlet_deploy.cli._looking import look
 
-    prepared = _undoing.prepare(options, "rollback")
+    prepared = _undoing.prepare(options, "rollback", components=list(components), to=number)
     if listing:
         return _list(prepared, look(prepared, "generations"), components, output)
     detail = _plan_view.Detail.of(diff=diff, verbosity=options.verbosity)

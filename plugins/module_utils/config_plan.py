@@ -197,8 +197,10 @@ class _Builder:
             left = [entry.path for entry in entries if entry.path not in gone]
         left = [path for path in left if not config_files.is_staged(path)]
         if left and self.absent:
+            data = self.current["directories"].get(path, {}).get("data")
             self.plan.warnings.append(
-                "%s stays: it holds what is not ours (%s)" % (path, ", ".join(sorted(left)[:3]))
+                "%s stays: it holds %s (%s)"
+                % (path, "data" if data else "what is not ours", ", ".join(sorted(left)[:3]))
             )
         return not left
 

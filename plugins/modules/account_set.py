@@ -299,6 +299,8 @@ def main():
             result = component.present(options["groups"], options["accounts"])
         else:
             result = component.absent()
+            for name in result["kept"]:
+                module.warn("%s stays: somebody else uses it, or it is not empty" % name)
     except (accounts.AccountError, StateError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**result)

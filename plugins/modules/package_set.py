@@ -281,6 +281,8 @@ def main():
             result = packages.forgotten()
         else:
             result = packages.absent()
+            if result["kept"]:
+                module.warn("packages that others need stay: " + ", ".join(result["kept"]))
     except (PackageError, StateError) as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(**result)

@@ -103,7 +103,8 @@ def judged(
 
 def _problems(report: Mapping[str, Any], now: datetime) -> Iterator[Finding]:
     """The worst first."""
-    if not report["applied"] and not report["problems"]:
+    pending = any(report["pending"].values())
+    if not report["applied"] and not report["problems"] and not pending:
         yield Finding("files", Level.DRIFT, "never applied: nothing of ours is here", _APPLY)
         return
     every = [

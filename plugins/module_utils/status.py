@@ -77,7 +77,9 @@ def _sets(state_dir):
             continue
         if manifest is not None:
             documents[name] = manifest
-        if manifest is not None or unfinished:
+        # An empty manifest only remembers which units must restart without what was removed.
+        held = manifest is not None and (manifest["files"] or manifest["directories"])
+        if held or unfinished:
             manifest = manifest or {}
             written = host_state.read_json(store.manifest_path) or {}
             sets.append(

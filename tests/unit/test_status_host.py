@@ -123,6 +123,17 @@ def test_what_must_restart_is_told(
     assert look(host)["pending"]["restart"] == {}
 
 
+def test_what_is_left_to_remember_a_restart_is_nothing_of_ours(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Units(tmp_path, monkeypatch).set("door.service", "one")
+    host.apply(file(host.etc / "rc", restart=["door.service"]))
+    host.absent()
+    report = look(host)
+    assert (report["applied"], report["sets"]) == (False, [])
+    assert list(report["pending"]["restart"]) == ["door.service"]
+
+
 def test_a_damaged_manifest_is_named_and_the_rest_is_looked_at(host: Host) -> None:
     host.apply(file(host.etc / "one"))
     other = host.state / "sets" / "other"

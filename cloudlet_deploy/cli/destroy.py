@@ -95,14 +95,14 @@ def _names(prepared: Prepared) -> tuple[str, ...]:
     """What the site may be called."""
     first = prepared.plan.inventory[0]
     path = Path(first).expanduser()
-    own = path.absolute().name if path.is_dir() else path.name
+    own = [path.absolute().name] if path.is_dir() else [path.absolute().parent.name, path.name]
     declared = (
         prepared.site.hosts[host].values.get(_NAME)
         for host in prepared.site.targets
         if host in prepared.site.hosts
     )
     told = [str(value.value) for value in declared if value and isinstance(value.value, str)]
-    return tuple(dict.fromkeys([*told, own]))
+    return tuple(dict.fromkeys(name for name in (*told, *own) if name))
 
 
 def _compare(typed: str, names: tuple[str, ...]) -> None:

@@ -78,14 +78,40 @@ def listeners(proc="/proc"):
         for line in _text(os.path.join(proc, "net", name)).splitlines()[1:]:
             fields = line.split()
             if len(fields) > 9 and fields[3] == _LISTEN:
-                inodes[fields[9]] = int(fields[1].rpartition(":")[2], 16)
-    found = {}
+                inodes[fields[9]] = (int(fields[1].rpartition(":")[2], 16), int(fields[7]))
+    found, closed = {}, {}
     for pid in _processes(proc) if inodes else ():
-        for inode in _sockets(os.path.join(proc, pid, "fd")):
+        try:
+            sockets = list(_sockets(os.path.join(proc, pid, "fd")))
+        except PermissionError:
+            closed.setdefault(_uid(proc, pid), []).append(pid)
+            continue
+        for inode in sockets:
             # The first is the one that opened it: workers inherit.
-            if inode in inodes and inodes[inode] not in found:
-                found[inodes[inode]] = _listener(proc, pid, inodes[inode])
-    return {port: found.get(port, Listener(port)) for port in inodes.values()}
+            if inode in inodes and inodes[inode][0] not in found:
+                found[inodes[inode][0]] = _listener(proc, pid, inodes[inode][0])
+    return {
+        port: found.get(port) or _guessed(proc, closed.get(uid, []), port)
+        for port, uid in inodes.values()
+    }
+
+
+def _guessed(proc, pids, port):
+    """In a container root may not see what other accounts' processes hold open.
+
+    The socket tells its account; if all processes of that account that keep theirs to
+    themselves are of one unit, it is that one's.
+    """
+    candidates = [_listener(proc, pid, port) for pid in pids]
+    one = len({candidate.unit for candidate in candidates}) == 1
+    return candidates[0] if one else Listener(port)
+
+
+def _uid(proc, pid):
+    for line in _text(os.path.join(proc, pid, "status")).splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[2])
+    return -1
 
 
 def _processes(proc):
@@ -93,12 +119,13 @@ def _processes(proc):
 
 
 def _sockets(directory):
+    """Inodes of the sockets among the files of a process; PermissionError if it hides them."""
     try:
         names = os.listdir(directory)
-    except OSError:
+    except FileNotFoundError:
         return
     for name in names:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
             target = os.readlink(os.path.join(directory, name))
             if target.startswith("socket:["):
                 yield target[8:-1]

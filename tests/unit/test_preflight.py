@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     host_facts,
     package_sources,
@@ -20,6 +21,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result
 from ansible_collections.cloudlet.deploy.plugins.plugin_utils import preflight_controller
 
+from cloudlet_deploy import content
 from cloudlet_deploy.cli import _preflight_view, render
 from cloudlet_deploy.errors import ExitCode
 from cloudlet_deploy.lab.ca import Pki
@@ -28,6 +30,7 @@ from cloudlet_deploy.run.events import Status
 from cloudlet_deploy.run.findings import Level
 from cloudlet_deploy.run.looking import Looked
 from cloudlet_deploy.run.outcome import Failure
+from cloudlet_deploy.site.components import KINDS, of_groups
 
 DOOR = "door.example.org"
 NEEDS: dict[str, dict[str, Any]] = {
@@ -218,6 +221,29 @@ def test_accounts_that_clash_are_all_named() -> None:
     assert found[-1]["detail"] == "1 account fits"
 
 
+# --- what roles say that they need --------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", sorted({r for roles in of_groups().values() for r in roles}))
+def test_each_role_says_what_it_needs(role: str) -> None:
+    if role == "host_check":  # it is the look at the host itself
+        return
+    folder = content.roles()[role] / "tasks"
+    (task,) = yaml.safe_load((folder / "needs.yml").read_text())
+    assert task["cloudlet.deploy.host_needs"]["component"] == role
+    (include,) = yaml.safe_load((folder / "main.yml").read_text())
+    assert f"cloudlet_tasks | default({role}_state)" in include["ansible.builtin.include_tasks"]
+
+
+@pytest.mark.parametrize("name", ["preflight", "status"])
+def test_the_playbooks_that_look_reach_every_role(name: str) -> None:
+    """They import those that deploy, and then look at the hosts of the same groups."""
+    first, *_, last = yaml.safe_load(content.playbook(name).read_text())
+    assert [first["ansible.builtin.import_playbook"]] == [f"{kind}.yml" for kind in KINDS.values()]
+    assert set(last["hosts"].split(":")) == set(of_groups())
+    assert last["tags"] == ["always"]
+
+
 # --- what the kernel tells ----------------------------------------------------------------
 
 
@@ -226,6 +252,36 @@ def test_who_listens_on_this_machine_is_known() -> None:
         port = server.getsockname()[1]
         assert host_facts.listeners()[port].pid == os.getpid()
     assert port not in host_facts.listeners()
+
+
+def test_who_listens_is_guessed_only_where_there_is_no_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root of a container without CAP_SYS_PTRACE does not see what others hold open."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "tcp").write_text(
+        "  sl  local_address rem_address st tx rx tr tm->when retrnsmt uid timeout inode\n"
+        "   0: 00000000:20FB 00000000:0000 0A 0:0 00:0 0 107 0 4711 1 0 100 0 0 10 0\n"
+    )
+
+    def process(pid: int, uid: int, unit: str) -> None:
+        base = tmp_path / str(pid)
+        base.mkdir()
+        (base / "status").write_text(f"Name: java\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
+        (base / "cgroup").write_text(f"0::/system.slice/{unit}\n")
+        (base / "comm").write_text("java\n")
+
+    def hidden(path: str) -> list[str]:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(host_facts, "_sockets", hidden)
+    process(10, 107, "bestman2.service")
+    process(11, 0, "other.service")
+    assert str(host_facts.listeners(str(tmp_path))[8443]) == "java (pid 10) of bestman2.service"
+    process(12, 107, "bestman2.service")
+    assert host_facts.listeners(str(tmp_path))[8443].unit == "bestman2.service"
+    process(13, 107, "user.service")
+    assert str(host_facts.listeners(str(tmp_path))[8443]) == "an unknown process"
 
 
 def test_own_addresses() -> None:

@@ -12,6 +12,8 @@ import os
 import socket
 
 _LISTEN = "0A"
+#: What a process that ends meanwhile raises.
+_GONE = (FileNotFoundError, ProcessLookupError)
 MIB = 1 << 20
 
 
@@ -122,10 +124,10 @@ def _sockets(directory):
     """Inodes of the sockets among the files of a process; PermissionError if it hides them."""
     try:
         names = os.listdir(directory)
-    except FileNotFoundError:
+    except _GONE:
         return
     for name in names:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(*_GONE):
             target = os.readlink(os.path.join(directory, name))
             if target.startswith("socket:["):
                 yield target[8:-1]

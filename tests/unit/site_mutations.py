@@ -186,8 +186,8 @@ def number_in_range(draft: Draft) -> None:
     low = max(option.minimum or 0, 1000) if option.name.endswith("threads") else option.minimum
     high = 200 if option.name.endswith(("threads_min", "acceptors")) else option.maximum
     value = draft.random.choice([low, min(high or 0, 60000)])
-    set_to(draft, option.name, draft.random.choice([f"{value}", f"'{value}'"])
-         if not option.name.startswith(("bestman_container", "bestman_acc", "bestman_stack")) else f"{value}")  # fmt: skip  # noqa: E501
+    # As --extra-vars gives them, too: as text.
+    set_to(draft, option.name, draft.random.choice([f"{value}", f"'{value}'"]))
 
 
 @accepted

@@ -8,7 +8,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.unit.grid_site import DOOR, TRANSFER, certificate, private_key
 from tests.unit.site_draft import RIGHT, Draft, encrypted, inline_vault
-from tests.unit.site_mutations import Told, accepted, rejected, set_to, unchecked, unreadable
+from tests.unit.site_mutations import (
+    ACCEPTED,
+    REJECTED,
+    UNCHECKED,
+    UNREADABLE,
+    Mutation,
+    Told,
+    accepted,
+    rejected,
+    set_to,
+    unchecked,
+    unreadable,
+)
+
+#: The tables hold the mutations of both modules.
+__all__ = ["ACCEPTED", "REJECTED", "UNCHECKED", "UNREADABLE", "Mutation", "Told"]
 
 # --- material on this machine -------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from cloudlet_deploy.site.faults import Fault, Severity, Unchecked, is_known
 from cloudlet_deploy.site.validation import unchecked, validate
 from tests.unit.grid_site import DOOR, Material, make_pki
 from tests.unit.site_draft import BASES, Draft, removed
-from tests.unit.site_mutations import (
+from tests.unit.site_mutations_of_files import (
     ACCEPTED,
     REJECTED,
     UNCHECKED,

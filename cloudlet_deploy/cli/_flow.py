@@ -81,16 +81,19 @@ class Prepared:
                 raise _interrupted("Interrupted.", journal) from error
 
 
-def prepare(options: AnsibleOptions, components: tuple[str, ...]) -> Prepared:
+def prepare(
+    options: AnsibleOptions, components: tuple[str, ...], *, files: bool = True
+) -> Prepared:
     """Load and validate the site and ask for the passwords that the options want.
 
+    ``files`` is False where certificates and keys on this machine do not matter.
     Raises InvalidSiteError with all faults, UsageError for options that fit nothing.
     """
     vault = vault_of(options)
     loaded = site.load(
         options.inventory, limit=options.limit, extra_vars=options.extra_vars, vault=vault
     )
-    faults = validation.validate(loaded)
+    faults = validation.validate(loaded, files=files)
     _refuse([f for f in faults if f.severity is validation.Severity.ERROR], loaded)
     for fault in faults:
         click.echo(f"warning: {_line(fault)}", err=True)

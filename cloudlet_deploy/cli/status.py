@@ -37,7 +37,8 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
     from cloudlet_deploy.cli._looking import sources
     from cloudlet_deploy.run import prometheus
 
-    prepared = _flow.prepare(options, ())
+    # What runs is to be seen also when the certificate here has expired.
+    prepared = _flow.prepare(options, (), files=False)
     found = status_of(prepared)
     if output == "json":
         data = {"site": prepared.site.path, **_status_view.as_data(found)}

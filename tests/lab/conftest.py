@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,23 +85,29 @@ class TestLab:
         return snapshot.take(lambda program: self.run(host, "python3 -", stdin=program).stdout)
 
     def _ssh(self, host: str) -> list[str]:
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).parent / "ansible-inventory"),
-                *("-i", str(self.site), "--host", host),
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found = json.loads(done.stdout)
-        return [
-            "ssh",
-            *("-i", found["ansible_ssh_private_key_file"]),
-            *found.get("ansible_ssh_common_args", "").split(),
-            *("-o", "BatchMode=yes"),
-            f"{found['ansible_user']}@{found['ansible_host']}",
-        ]
+        return [*_login(self.site, host)]
+
+
+@cache
+def _login(site: Path, host: str) -> tuple[str, ...]:
+    """How the site logs in on a host. A lab keeps it as long as it is up."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ansible-inventory"),
+            *("-i", str(site), "--host", host),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    return (
+        "ssh",
+        *("-i", found["ansible_ssh_private_key_file"]),
+        *found.get("ansible_ssh_common_args", "").split(),
+        *("-o", "BatchMode=yes"),
+        f"{found['ansible_user']}@{found['ansible_host']}",
+    )
 
 
 def _quoted(command: str) -> str:

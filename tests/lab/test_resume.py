@@ -116,7 +116,14 @@ def test_a_host_that_was_down_is_done_later_and_alone(lab: TestLab) -> None:
     assert leases(lab) == {""}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        # Its short form is tests/contract/test_interrupt.py.
+        pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.soak),
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+    ],
+)
 def test_a_run_that_was_cut_off_is_resumed(
     lab: TestLab, number: signal.Signals, tmp_path: Path
 ) -> None:

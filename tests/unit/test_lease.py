@@ -73,34 +73,46 @@ def test_giving_back_leaves_a_bare_host_bare(tmp_path: Path) -> None:
     assert sorted(path.name for path in where.iterdir()) == ["ledger.json", "lock"]
 
 
-def _take_and_give_back(where: str, name: str, inside: Any, most: Any) -> None:
+class _Room:
+    """Counts who is in it at once, over processes."""
+
+    def __init__(self) -> None:
+        self.inside, self.most = multiprocessing.Value("i", 0), multiprocessing.Value("i", 0)
+
+    def __enter__(self) -> None:
+        with self.inside.get_lock():
+            self.inside.value += 1
+            self.most.value = max(self.most.value, self.inside.value)
+
+    def __exit__(self, *_: object) -> None:
+        with self.inside.get_lock():
+            self.inside.value -= 1
+
+
+def _compete(where: str, name: str, locked: _Room, held: _Room) -> None:
     for number in range(150):
-        with host_state.locked(where):
-            with inside.get_lock():
-                inside.value += 1
-                most.value = max(most.value, inside.value)
+        with host_state.locked(where), locked:
             time.sleep(0)
-            with inside.get_lock():
-                inside.value -= 1
-        if lease.take(where, _of(f"{name}{number}"))[0]:
-            lease.give_back(where, f"{name}{number}")
+        run = f"{name}{number}"
+        if lease.take(where, _of(run))[0]:
+            with held:
+                time.sleep(0)
+            lease.give_back(where, run)
 
 
-def test_removing_the_lock_lets_no_two_in(tmp_path: Path) -> None:
-    """Whoever waited for a lock file that went away must not think that he has the lock."""
-    inside, most = multiprocessing.Value("i", 0), multiprocessing.Value("i", 0)
+def test_of_many_at_once_one_has_the_lock_and_one_the_lease(tmp_path: Path) -> None:
+    """Also when the lock's file goes away with the directory while others wait for it."""
+    locked, held = _Room(), _Room()
     workers = [
-        multiprocessing.Process(
-            target=_take_and_give_back, args=(str(tmp_path / "state"), name, inside, most)
-        )
-        for name in "abcd"
+        multiprocessing.Process(target=_compete, args=(str(tmp_path / "state"), n, locked, held))
+        for n in "abcd"
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    assert most.value == 1
+    assert (locked.most.value, held.most.value) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def _interrupted(message: str, journal: Journal) -> InterruptedRunError:
     """The error after a signal: what it means for the hosts, and what to do."""
     record = journal.record
     if record.phase == "plan":
-        return InterruptedRunError(f"{message} Nothing was changed.", next_step="")
+        return InterruptedRunError(message, next_step="Nothing was changed.")
     words = ["cloudlet-deploy", record.command]
     words += [f"-i {shlex.quote(path)}" for path in record.options.get("inventory", ())]
     words += ["--resume"] if record.command == "apply" else []

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from cloudlet_deploy.cli import _plan_view, render
 from cloudlet_deploy.cli._plan_view import NO_COMPONENT, number
 from cloudlet_deploy.errors import ExitCode
-from cloudlet_deploy.run.events import Change
+from cloudlet_deploy.run.events import Change, Status
 from cloudlet_deploy.run.lease import LeaseEvent
+from cloudlet_deploy.run.outcome import Failure
 from cloudlet_deploy.run.reasons import explain
 from cloudlet_deploy.run.record import FINISHED, RUNNING, Record
 from cloudlet_deploy.run.resume import undone
@@ -128,15 +129,16 @@ class _Replay:
         _plan_view.rows(_changes_of(entry), _TIME + 2, self._widths)
 
     def _fail(self, entry: Entry) -> None:
-        told = [str(entry.get(key, "")) for key in ("host", "component", "task")]
-        counted = next(
-            (f for f in self._record.failures if [f.host, f.component, f.task] == told), None
+        host, component, task, words = (
+            str(entry.get(key, "")) for key in ("host", "component", "task", "message")
         )
-        if counted:
-            self._line(entry, explain(counted).message, "red")
-        else:
-            where = f"{told[0]}: {told[1] or NO_COMPONENT}"
-            self._line(entry, f"{where}: task {told[2]!r} failed, and the role went on")
+        failure = Failure(host, component, task, Status(entry["status"]), words)
+        told = explain(failure).message
+        counted = {(f.host, f.component, f.task) for f in self._record.failures}
+        if self._record.state == FINISHED and (host, component, task) not in counted:
+            # Only the end of a run tells that a failure did not count.
+            told += "\nThe role mended it."
+        self._line(entry, told, "red")
         self._heading = ("", "")
 
     def _notice(self, entry: Entry) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ansible_collections.cloudlet.deploy.plugins.module_utils import host_state
+from ansible_collections.cloudlet.deploy.plugins.module_utils import config_files, host_state
 
 NAME = "lease.json"
 
@@ -59,7 +59,7 @@ def take(state_dir, lease, instead_of=None, force=False):
     """Make ``lease`` the host's, unless another run holds it. Returns (taken, the one before).
 
     The lease of the run ``instead_of`` is replaced, with ``force`` that of any run, damaged
-    ones too.
+    ones too. Raises StateError or ConfigError; the lease is then as it was.
     """
     before = _before(state_dir, force)
     # Looked at without the lock first: its owner may hold that for long.
@@ -69,7 +69,8 @@ def take(state_dir, lease, instead_of=None, force=False):
         before = _before(state_dir, force)
         if not _free(before, lease, instead_of, force):
             return False, before
-        host_state.write_json(path_of(state_dir), lease)
+        with config_files.disk_errors(path_of(state_dir)):
+            host_state.write_json(path_of(state_dir), lease)
     return True, before if before and before["run"] != lease["run"] else None
 
 

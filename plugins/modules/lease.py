@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.cloudlet.deploy.plugins.module_utils import host_state, lease
+from ansible_collections.cloudlet.deploy.plugins.module_utils import (
+    config_files,
+    host_state,
+    lease,
+)
 
 DOCUMENTATION = r"""
 module: lease
@@ -99,8 +103,10 @@ def main():
         if options["state"] == "absent":
             module.exit_json(changed=lease.give_back(where, wanted["run"]))
         taken, before = lease.take(where, wanted, options["instead_of"], options["break_lock"])
-    except (OSError, host_state.StateError) as exc:
-        module.fail_json(msg="%s: %s" % (lease.path_of(where), exc))
+    except (config_files.ConfigError, host_state.StateError) as exc:
+        module.fail_json(msg=str(exc))
+    except OSError as exc:
+        module.fail_json(msg="%s cannot be used: %s" % (lease.path_of(where), exc))
     module.exit_json(changed=taken, taken=taken, before=before)
 
 

@@ -91,7 +91,7 @@ def test_a_run_is_replayed_in_the_order_of_time(capsys: pytest.CaptureFixture[st
         journal.event(TaskStarted("one", "java", "T"))
         journal.event(TaskEnded("one", "java", "T", Status.CHANGED, tuple(made[:1])))
         journal.event(TaskEnded("one", "java", "U", Status.CHANGED, tuple(made[1:])))
-        journal.event(TaskEnded("one", "java", "V", Status.FAILED, message="mended"))
+        journal.event(TaskEnded("one", "java", "V", Status.FAILED, message="odd"))
         journal.event(TaskStarted("two", "bestman", "T"))
         journal.event(Notice("warning", "odd " * 30))
         raise KeyboardInterrupt
@@ -110,7 +110,7 @@ def test_a_run_is_replayed_in_the_order_of_time(capsys: pytest.CaptureFixture[st
         "one: java",
         "  create  file  /etc/a  root:root 0644",
         "  create  file  /etc/b  root:root 0644",
-        "one: java: task 'V' failed, and the role went on",
+        "one (java): task 'V' failed: odd",
         " ".join(["odd"] * 18),
         " ".join(["odd"] * 12),
         "one: was at java",
@@ -118,3 +118,12 @@ def test_a_run_is_replayed_in_the_order_of_time(capsys: pytest.CaptureFixture[st
         "ended: interrupted",
     ]
     assert "         two: the run was interrupted before it ended there" in lines
+
+
+def test_a_failure_that_was_mended_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with Journal("apply", "/sites/mine", {}, Redactor([])) as journal:
+        journal.event(TaskEnded("one", "java", "V", Status.FAILED, message="odd"))
+        journal.finish(ExitCode.DONE, RunOutcome(complete=True))
+    assert main(["runs", "show", "last"]) == ExitCode.DONE
+    out = capsys.readouterr().out
+    assert "one (java): task 'V' failed: odd\n         The role mended it." in out

@@ -155,9 +155,7 @@ class Commit:
         for path in sorted(touched):
             if os.path.isdir(path):
                 host_state.fsync_dir(path)
-        if _unit_files_went(journal):
-            # Who starts or restarts units reads new unit files; of those that went nobody
-            # knows any more.
+        if _systemd_must_know(journal):
             activation.reload_systemd()
         self._record(journal)
 
@@ -212,11 +210,17 @@ def _carry_out(operation):
         os.replace(operation["staged"], path)
 
 
-def _unit_files_went(journal):
+def _systemd_must_know(journal):
+    """Whether unit files changed in a way that nobody else tells systemd of.
+
+    Who starts units of a set that is present makes it read theirs; of files that go, and of
+    what comes back for units that do not run, nobody knows.
+    """
+    back = journal["manifest"] is None or journal["manifest"].get("same_as")
     return any(
         operation["kind"] == "file"
         and operation["path"].startswith(_UNIT_FILES)
-        and (operation["action"] == "remove" or journal["manifest"] is None)
+        and (operation["action"] == "remove" or back)
         for operation in journal["operations"]
     )
 

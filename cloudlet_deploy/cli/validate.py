@@ -38,11 +38,15 @@ def command(options: AnsibleOptions, output: str) -> ExitCode:
       cloudlet-deploy validate -i mysite --limit door.example.org --output json
     """
     from cloudlet_deploy.cli._site import load_site  # --help needs none of it
-    from cloudlet_deploy.site import components, validation
+    from cloudlet_deploy.site import Site, components, validation
+    from cloudlet_deploy.site.syntax import UnreadableSiteError
 
-    site = load_site(options)
-    faults = validation.validate(site)
-    unchecked = validation.unchecked(site)
+    try:
+        site = load_site(options)
+        faults, unchecked = validation.validate(site), validation.unchecked(site)
+    except UnreadableSiteError as error:
+        site = Site(", ".join(map(str, options.inventory)), {}, {}, ())
+        faults, unchecked = list(error.faults), []
     errors = [fault for fault in faults if fault.severity is validation.Severity.ERROR]
     code = ExitCode.INVALID if errors else ExitCode.DONE
     targets = [site.hosts[name] for name in site.targets]

@@ -35,6 +35,7 @@ from cloudlet_deploy.site.ansible_tags import (
     reason,
 )
 from cloudlet_deploy.site.model import Notice, Origin, Source, Unknown, Vault
+from cloudlet_deploy.site.syntax import unreadable
 
 #: Key under which an encrypted file stands among the variables while it cannot be opened.
 _LOCKED = "__cloudlet_locked_"
@@ -237,9 +238,10 @@ class _Screen:
             failure = _telling(Path(path), found)
             origin = failed_at(failure)
             if path in sources or Path(path).suffix in _INVENTORY_SUFFIXES:
-                raise InvalidSiteError(
-                    f"{origin}: this is no Ansible inventory: {reason(failure)}",
-                    next_step="Correct the file. If it is none, move it out of the inventory.",
+                raise unreadable(
+                    f"this is no Ansible inventory: {reason(failure)}",
+                    "Correct the file. If it is none, move it out of the inventory.",
+                    origin,
                 ) from failure
             self.notices.append(Notice("not read: it is no Ansible inventory", Origin(path)))
 
@@ -270,9 +272,10 @@ def _translated(source: str) -> Iterator[None]:
         raise
     except Exception as error:  # Ansible's parsers raise all kinds on malformed input
         origin = failed_at(error)
-        raise InvalidSiteError(
-            f"{origin if origin.path else source}: {reason(error)}",
-            next_step="Correct it; `ansible-inventory --list -i SITE` shows what Ansible reads.",
+        raise unreadable(
+            reason(error),
+            "Correct it; `ansible-inventory --list -i SITE` shows what Ansible reads.",
+            origin if origin.path else Origin(source),
         ) from error
 
 

@@ -19,7 +19,6 @@ from ansible.template import trust_as_template
 from cloudlet_deploy.errors import InvalidSiteError
 from cloudlet_deploy.site.model import Origin, Unknown, Why
 
-
 #: How Ansible calls what an inventory plugin read or a program printed.
 _PROGRAM = re.compile(r"^<inventory .*(?:source|from) '(?P<path>[^']+)'")
 

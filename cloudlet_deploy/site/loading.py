@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudlet_deploy.errors import CloudletError, InvalidSiteError
+from cloudlet_deploy.site import syntax
 from cloudlet_deploy.site.controller import Controller
 from cloudlet_deploy.site.model import Site, Vault
 
@@ -24,7 +25,8 @@ def load(
     ``limit`` and ``extra_vars`` have Ansible's forms. The inventory need not be writable.
 
     Raises:
-        InvalidSiteError: it is missing, unreadable, empty or does not parse.
+        InvalidSiteError: it is missing, unreadable or empty; UnreadableSiteError with a fault
+            for each file that does not parse.
         UsageError: ``limit`` leaves no host, or a vault password cannot be read.
     """
     given = [inventory] if isinstance(inventory, str | Path) else list(inventory)
@@ -40,6 +42,8 @@ def load(
             sources, limit=limit, extra_vars=extra_vars, vault=vault or Vault()
         )
         hosts = {host.name: values.host_of(host, raw.loader) for host in raw.hosts}
+    except syntax.UnreadableSiteError as error:
+        raise syntax.with_others(error, sources) from error
     except CloudletError:
         raise
     except Exception as error:  # a setting of Ansible's, or a value nested without end

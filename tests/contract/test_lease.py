@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from cloudlet_deploy.run.lease import Lease
+from cloudlet_deploy.run.plan import RunPlan
+from cloudlet_deploy.run.record import Journal
+from cloudlet_deploy.run.secrets import Redactor, Secrets
 from tests.contract.test_config_set import PYTHONS
 from tests.contract.test_run_apply import Toy, make_toy
 
@@ -139,3 +145,31 @@ def test_hosts_that_cannot_be_taken_do_not_stop_the_others(toy: Toy) -> None:
     assert set(toy.files()) == {"two.conf"}
     (failure,) = [f for host in done["result"]["hosts"] for f in host["failures"]]
     assert "lease.json" in failure["message"]
+
+
+def test_a_first_host_that_is_away_does_not_stop_the_others(tmp_path: Path) -> None:
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_become": False,
+        "cloudlet_state_dir": f"{tmp_path}/{{{{ inventory_hostname }}}}",
+    }
+    inventory = tmp_path / "site.yml"
+    hosts = {"one": {}, "two": {}, "away": away}
+    inventory.write_text(yaml.safe_dump({"all": {"vars": variables, "hosts": hosts}}))
+    plan = RunPlan(Path("is replaced"), (inventory,), limit="one", components=("none",))
+    redact = Redactor([])
+    record = Journal("apply", "site", {}, redact).record
+    lease = Lease(plan, Secrets(), redact, record)
+    taken = lease.take(("one", "two", "away"), break_lock=False)
+    assert taken.hosts == ("one", "two")
+    assert taken.refusal is None
+    (failure,) = taken.lost.failures
+    assert (failure.host, failure.exit_code) == ("away", 3)
+    assert json.loads((tmp_path / "two" / "lease.json").read_text())["run"] == record.run_id
+    events = lease.give_back(("one", "two", "away"), seconds=60)
+    assert {(event.host, event.action) for event in events} == {
+        *(("one", "give-back"), ("two", "give-back"), ("away", "keep")),
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site.yml"]

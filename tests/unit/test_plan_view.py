@@ -49,7 +49,7 @@ def test_many_files_of_a_directory_share_a_row(
 ) -> None:
     files = [f"{CA}/{number:08x}.0" for number in range(12)]
     others = [Change("file", f"{CA}/new.0", "create", "root:root 0600")]
-    lines = lines_of(capsys, [*created(*files, "/etc/one"), *others], *map(diff, files))
+    lines = lines_of(capsys, [*created(*files), *others, *created("/etc/one")], *map(diff, files))
     rows = [line.split()[2] for line in lines if line.startswith("    create")]
     assert len(rows) == 3
     joined = " ".join(" ".join(lines).split())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -286,6 +286,7 @@ def test_prometheus_reads_what_was_found() -> None:
 
 
 @given(st.text(), st.text(min_size=1), st.text())
+@example("C:\\new", '"', "a\nb\\")
 def test_any_text_in_a_label_comes_back(site: str, name: str, version: str) -> None:
     told = judged(door=report(packages={name: version}))
     found = samples(prometheus.text(told, site))

@@ -49,7 +49,7 @@ def malformed_ranges(subject: Subject) -> Iterator[Fault]:
                     at(host, value),
                     host=host,
                     variable=value.name,
-                    value=None if value.secret else short(found),
+                    value=short(found) if message.startswith("must") and not value.secret else None,
                 )
 
 

@@ -180,5 +180,7 @@ def _shown(value: object) -> str:
 
 
 def _near(place: Place) -> str:
-    """Where it is, relative to the working directory if below it."""
-    return place.where.removeprefix(f"{Path.cwd()}/")
+    """Where it is, relative to the working directory, or for a role to the collection."""
+    from cloudlet_deploy import content
+
+    return place.where.removeprefix(f"{Path.cwd()}/").removeprefix(f"{content.root()}/")

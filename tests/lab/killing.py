@@ -288,6 +288,10 @@ class Rig:
         command = [CLI, "apply", "-i", str(self.lab.site), "--yes", *args]
         return self._begin(command, unreachable=3, failed=1)
 
+    def start_command(self, name: str, *args: str) -> Apply:
+        """Begin another command and return at once."""
+        return self._begin([CLI, name, "-i", str(self.lab.site), *args], unreachable=3, failed=1)
+
     def start_playbook(self, *args: str) -> Apply:
         """Begin what an apply runs after its plan, by plain ansible-playbook; return at once."""
         playbook = str(content.playbook("storage_element"))

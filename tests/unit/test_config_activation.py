@@ -132,7 +132,7 @@ def test_dropped_and_drifted_files_concern_their_units(host: Host, units: Units)
     assert both(host, b)["units_pending"]["restart"] == ["a.service", "b.service"]
 
 
-def test_units_of_an_absent_set_are_told_until_they_were_restarted(host: Host, units: Units) -> None:
+def test_units_of_an_absent_set_are_told_until_they_restarted(host: Host, units: Units) -> None:
     units.set("a.service", "one")
     host.apply(file(host.etc / "a", restart=["a.service"]))
     units.set("a.service", "two")

@@ -132,6 +132,7 @@ def _host_data(host: HostStatus, now: datetime) -> dict[str, Any]:
         "problems": [vars(problem) for problem in host.problems],
         **{key: [dict(entry) for entry in host.entries(key)] for key in lists},
         "pending": report.get("pending", {}),
+        "lease": report.get("lease"),
         "certificates": [
             {
                 "path": e.path,

@@ -60,5 +60,5 @@ def preflight_of(prepared: Prepared, hosts: tuple[str, ...] | None = None) -> Pr
     from cloudlet_deploy.run.preflight import judged
 
     looked = look(prepared, "preflight", hosts)
-    users = {host: prepared.user_of(host) for host in prepared.site.targets}
-    return judged(hosts or prepared.site.targets, looked, users)
+    users = {host: prepared.user_of(host) for host in prepared.hosts}
+    return judged(hosts or prepared.hosts, looked, users)

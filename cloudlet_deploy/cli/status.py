@@ -61,6 +61,6 @@ def status_of(prepared: Prepared) -> SiteStatus:
     from cloudlet_deploy.run.status import judged
 
     looked = look(prepared, "status")
-    users = {host: prepared.user_of(host) for host in prepared.site.targets}
+    users = {host: prepared.user_of(host) for host in prepared.hosts}
     left = left_hosts(list_records(), sources(prepared), prepared.site.hosts)
-    return judged(prepared.site.targets, looked, users, left)
+    return judged(prepared.hosts, looked, users, left)

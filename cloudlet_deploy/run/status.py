@@ -102,7 +102,11 @@ def judged(
 
 
 def _problems(report: Mapping[str, Any], now: datetime) -> Iterator[Finding]:
-    """The worst first."""
+    """A run at work, then the worst first."""
+    if held := report.get("lease"):
+        words = f"{held['holder']} holds the host: what is seen may be on its way"
+        step = f"Wait for its end; 'cloudlet-deploy runs show {held['run']}' tells of it."
+        yield Finding("lease", Level.WARNING, words, step)
     pending = any(report["pending"].values())
     if not report["applied"] and not report["problems"] and not pending:
         yield Finding("files", Level.DRIFT, "never applied: nothing of ours is here", _APPLY)

@@ -19,6 +19,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_store,
     der,
     host_state,
+    lease,
     package_sources,
     srm_probe,
     units,
@@ -42,6 +43,7 @@ def look(needs, run, state_dir=host_state.STATE_DIR):
         "applied": bool(sets),
         "sets": sets,
         "problems": problems,
+        "lease": _lease(state_dir),
         "drift": [entry for name in documents for entry in _drift(name, documents[name])],
         "pending": _pending(documents, problems),
         "units": _units(needs, run, problems),
@@ -55,6 +57,12 @@ def look(needs, run, state_dir=host_state.STATE_DIR):
         "programs": _programs(needs, run),
         "time": time.time(),
     }
+
+
+def _lease(state_dir):
+    """The run that holds the host now, or None."""
+    held = lease.other(state_dir, None)
+    return held and {"run": held["run"], "holder": lease.describe(held)}
 
 
 # --- sets ---------------------------------------------------------------------------------

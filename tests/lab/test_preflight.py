@@ -1,6 +1,6 @@
 """Preflight and plan look at bare hosts, name what is in the way, and change nothing.
 
-Idle, the module takes about two minutes: one lab, one plan, four preflights.
+Idle, the module takes about two minutes: one lab, two plans, five preflights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cloudlet_deploy import content
 from cloudlet_deploy import lab as labs
 from tests.lab.conftest import DOOR, SERVERS, TRANSFER, TestLab, set_values
 from tests.lab.snapshot import difference
-from tests.lab.test_bad_input import mount
+from tests.lab.test_bad_input import look, mount
 
 pytestmark = pytest.mark.lab
 
@@ -40,11 +40,12 @@ def faults(host: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def test_bare_hosts_are_ready_and_stay_bare(lab: TestLab) -> None:
-    bare = {host: lab.snapshot(host) for host in SERVERS}
+    bare = look(lab, *SERVERS)
     found = preflight(lab, 0)
     plan = lab.plan()
+    after = look(lab, *SERVERS)
     for host in SERVERS:
-        assert not difference(bare[host], lab.snapshot(host)), host
+        assert not difference(bare[host], after[host]), host
     assert set(found) == set(SERVERS)
     for host in found.values():
         assert host["status"] == "ok", faults(host)
@@ -67,10 +68,7 @@ def test_what_is_in_the_way_is_named_with_its_remedy(lab: TestLab) -> None:
     lab.run(TRANSFER, "useradd -u 5001 -M squatter; mkdir -p /var/log/gridftp")
     mount(lab, TRANSFER, "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/var/log/gridftp")
     set_values(lab.site / "host_vars" / f"{DOOR}.yml", bestman_heap_mb=1_000_000)
-    before = {host: lab.snapshot(host) for host in SERVERS}
     found = preflight(lab, 5)
-    for host in SERVERS:
-        assert not difference(before[host], lab.snapshot(host)), host
     door, transfer = faults(found[DOOR]), faults(found[TRANSFER])
     assert set(door) == {"ports", "names", "memory"}
     assert door["ports"]["detail"].startswith("port 8443 (bestman_port) is taken by python3 (pid ")
@@ -88,6 +86,12 @@ def test_what_is_in_the_way_is_named_with_its_remedy(lab: TestLab) -> None:
         "Account grid wants the uid 5001, which account squatter has": "grid_trust",
     }
     assert transfer["space"]["detail"].startswith("/var/log/gridftp has 1 MiB free, 200 MiB")
+    refused = lab.cli("apply", "--yes")
+    assert refused.returncode == 5, refused.stdout + refused.stderr
+    assert f"{DOOR} (preflight): port 8443" in refused.stderr
+    assert "Nothing to do" not in refused.stdout
+    for host in SERVERS:
+        assert not difference(before[host], lab.snapshot(host)), host
     (lab.site / "host_vars" / f"{DOOR}.yml").unlink()
 
 

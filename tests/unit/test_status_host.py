@@ -48,6 +48,7 @@ def test_a_bare_host_has_nothing(host: Host) -> None:
     found = look(host)
     assert not found["applied"]
     assert found["sets"] == found["drift"] == found["problems"] == []
+    assert found["lease"] is None
     assert not host.state.exists()
 
 

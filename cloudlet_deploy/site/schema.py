@@ -39,6 +39,7 @@ FORMS: Mapping[str, str] = {
     "number or infinity": "a whole number, or infinity",
     "octal mode": 'octal digits in quotes, such as "0755"',
     "private key on the controller": "the absolute path of a file on this machine",
+    "relative path": "a path without a leading / and without ..",
     "SHA-256 checksum": "sha256: and 64 hexadecimal digits",
 }
 

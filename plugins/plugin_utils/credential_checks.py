@@ -156,8 +156,9 @@ def ca_problems(directory, *, now=None, contents=True):
     """
     try:
         names = ca_names(directory)
-    except OSError as exc:
-        problem = "%s cannot be read: %s" % (directory, exc.strerror)
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        problem = "%s cannot be read: %s" % (directory, reason)
         step = "Name a directory with CA files, or leave it empty."
         return [Problem("ca", problem, step, "error")]
     certificates = [name for name in names if _CA_CERTIFICATE.match(name)]

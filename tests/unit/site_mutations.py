@@ -151,6 +151,13 @@ def bad_server(draft: Draft) -> Told:
 
 
 @rejected
+def directory_outside_of_the_storage(draft: Draft) -> Told:
+    path = draft.random.choice(["../a", "/srv/a", "a/../../b", ".", "''"])
+    told = set_to(draft, "storage_directories", f"[{{path: {path}, owner: b, group: c}}]")
+    return Told("storage_directories[0].path", told.file, told.line)
+
+
+@rejected
 def unquoted_mode(draft: Draft) -> Told:
     told = set_to(draft, "storage_directories", "[{path: a, owner: b, group: c, mode: 0755}]")
     return Told("storage_directories[0].mode", told.file, told.line)

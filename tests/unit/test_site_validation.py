@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cloudlet_deploy import content, site
 from cloudlet_deploy.errors import CloudletError, RunFailedError
 from cloudlet_deploy.site import Vault, components, schema
-from cloudlet_deploy.site.validation import Fault, Severity, validate
+from cloudlet_deploy.site.validation import Fault, Severity, unchecked, validate
 
 OPTIONS: dict[str, Any] = {
     "bestman_port": {
@@ -309,6 +309,33 @@ def test_any_mutation_of_the_text_is_read_or_refused(tmp_path: Path, data: st.Da
 
 
 # --- the real roles -----------------------------------------------------------------------
+
+_NAMES = sorted({name for spec in schema.role_specs().values() for name in spec.options})
+_ODD = st.sampled_from(
+    ["/a\0b", "/", "50000,51000", 10**30, -1, "~", "/tmp", "gsiftp://a:9", "x.y"]
+)
+_ENTRIES = st.lists(
+    st.dictionaries(
+        st.sampled_from(["dn", "account", "name", "uid", "path", "mode", "vo"]), _SCALARS | _ODD
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=_HEALTH)
+@given(
+    variables=st.dictionaries(
+        st.sampled_from(_NAMES), _SCALARS | _ODD | _ENTRIES | _TREES, max_size=6
+    )
+)
+def test_any_value_of_a_real_variable_is_judged(
+    tmp_path: Path, variables: dict[str, object]
+) -> None:
+    loaded = _site(tmp_path, variables, bestman="se", gridftp="se")
+    for fault in validate(loaded):
+        assert fault.message and fault.file
+    for one in unchecked(loaded):
+        assert one.detail
 
 
 def test_every_component_of_the_real_playbooks_declares_its_variables() -> None:

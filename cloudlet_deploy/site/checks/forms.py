@@ -20,6 +20,7 @@ _FORMS = {
     "number or infinity": re.compile(r"infinity|\d+"),
     "octal mode": re.compile(r"0?[0-7]{3,4}"),
     "private key on the controller": re.compile(r"/.+"),
+    "relative path": re.compile(r"(?!/)(?!\.?/*$)(?!(.*/)?\.\.(/|$)).+"),
     "SHA-256 checksum": re.compile(r"sha256:[0-9A-Fa-f]{64}"),
 }
 _PATH = "must be an absolute path"

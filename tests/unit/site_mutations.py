@@ -95,13 +95,8 @@ def word_for_bool(draft: Draft) -> Told:
 
 
 @rejected
-def mapping_for_text(draft: Draft) -> Told:
-    return set_to(draft, _one(draft, options("str", "path")).name, "{a: b}")
-
-
-@rejected
-def mapping_for_list(draft: Draft) -> Told:
-    return set_to(draft, _one(draft, options("list")).name, "{a: b}")
+def mapping_for_text_or_list(draft: Draft) -> Told:
+    return set_to(draft, _one(draft, options("str", "path", "list")).name, "{a: b}")
 
 
 @rejected
@@ -271,21 +266,17 @@ def vaulted_file(draft: Draft) -> Told:
 
 
 @rejected
-def entry_with_a_wrong_key(draft: Draft) -> Told:
-    told = set_to(draft, "grid_trust_accounts", "[{name: a, uid: 5, uidd: 6}]")
-    return Told("grid_trust_accounts[0].uidd", told.file, told.line)
-
-
-@rejected
-def entry_without_a_key(draft: Draft) -> Told:
-    told = set_to(draft, "grid_trust_gridmap", "[{dn: /O=Grid/CN=A}]")
-    return Told("grid_trust_gridmap[0]", told.file, told.line)
-
-
-@rejected
-def account_of_root(draft: Draft) -> Told:
-    told = set_to(draft, "grid_trust_accounts", "[{name: a, uid: 0}]")
-    return Told("grid_trust_accounts[0].uid", told.file, told.line)
+def malformed_account(draft: Draft) -> Told:
+    part, entry = draft.random.choice(
+        [
+            (".uidd", "{name: a, uid: 5, uidd: 6}"),
+            (".uid", "{name: a, uid: 0}"),
+            (".name", "{name: a b, uid: 5}"),
+            ("", "{name: a}"),
+        ]
+    )
+    told = set_to(draft, "grid_trust_accounts", f"[{entry}]")
+    return Told(f"grid_trust_accounts[0]{part}", told.file, told.line)
 
 
 @rejected

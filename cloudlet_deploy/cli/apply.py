@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 @yes_option
 @click.option("--resume", is_flag=True, help="Only what the last apply left undone.")
 @break_lock_option
+@click.option(
+    "--no-preflight", is_flag=True, help="Change hosts whatever a preflight would find there."
+)
 @diff_option
 @output_option
 def command(
@@ -42,13 +45,15 @@ def command(
     yes: bool,
     resume: bool,
     break_lock: bool,
+    no_preflight: bool,
     diff: bool,
     output: str,
 ) -> ExitCode:
     """Make the hosts as the site says.
 
-    Validates the site, shows what would change, asks, changes it and keeps a record. Hosts
-    that cannot be reached do not stop the others. While it changes hosts no other run may.
+    Validates the site, looks at the hosts, shows what would change, asks, changes it and
+    keeps a record. Hosts that cannot be reached, or fail a check of 'preflight', are left
+    alone and do not stop the others. While it changes hosts no other run may.
     What was interrupted is finished by doing it again; --resume leaves out the hosts that
     came to their end.
 
@@ -73,7 +78,9 @@ def command(
         if output == "table":
             _show_rest(rest, prepared)
     with prepared.journal("apply") as journal:
-        how = _How(detail, yes=yes, break_lock=break_lock, output=output)
+        how = _How(
+            detail, yes=yes, break_lock=break_lock, preflight=not no_preflight, output=output
+        )
         return _apply(prepared, journal, how, rest)
 
 
@@ -84,6 +91,7 @@ class _How:
     detail: Detail
     yes: bool
     break_lock: bool
+    preflight: bool
     output: str
 
 
@@ -91,6 +99,8 @@ def _apply(prepared: Prepared, journal: Journal, how: _How, rest: Rest | None) -
     from cloudlet_deploy.cli import _flow, _plan_view, render, view
 
     predicted = _flow.run(prepared, prepared.plan.predicting(), journal)
+    if how.preflight:
+        predicted = _without_unfit(prepared, predicted)
     pending = predicted.changed(predicted.good)
     if how.output == "table":
         view.notices(predicted)
@@ -118,6 +128,23 @@ def _apply(prepared: Prepared, journal: Journal, how: _How, rest: Rest | None) -
     else:
         view.nothing(predicted)
     return code
+
+
+def _without_unfit(prepared: Prepared, predicted: RunOutcome) -> RunOutcome:
+    """``predicted`` with the hosts as stopped that would be changed and cannot bear it."""
+    from cloudlet_deploy.cli import render
+    from cloudlet_deploy.cli.preflight import preflight_of
+    from cloudlet_deploy.run.findings import Level
+
+    hosts = dict.fromkeys(part.host for part in predicted.changed(predicted.good))
+    if not hosts:
+        return predicted
+    found = preflight_of(prepared, tuple(hosts))
+    for host in found.hosts:
+        for finding in host.findings:
+            if finding.status is Level.WARNING:
+                render.note(f"warning: {host.host}: {finding.detail}")
+    return replace(predicted, failures=(*predicted.failures, *found.refusals))
 
 
 def _make(prepared: Prepared, hosts: tuple[str, ...], journal: Journal, how: _How) -> RunOutcome:

@@ -48,7 +48,7 @@ def nothing(predicted: RunOutcome) -> None:
     elif predicted.good:
         click.echo(f"Nothing to do on the other {hosts}.")
     else:
-        click.echo("No host could be looked at; nothing was changed.")
+        click.echo("No host can be worked on; nothing was changed.")
 
 
 def notices(outcome: RunOutcome) -> None:

@@ -24,7 +24,7 @@ class Failure:
     """One task that ended a host's run; ``message`` is Ansible's reason.
 
     ``next_step`` is empty unless the module said what to do. ``locked``: another run holds the
-    host.
+    host. ``unfit``: a check of the preflight did not hold, and nothing was tried.
     """
 
     host: str
@@ -34,12 +34,15 @@ class Failure:
     message: str
     next_step: str = ""
     locked: bool = False
+    unfit: bool = False
 
     @property
     def exit_code(self) -> ExitCode:
         """What a run exits with in which nothing but this happened."""
         if self.locked:
             return ExitCode.LOCKED
+        if self.unfit:
+            return ExitCode.CHECK_FAILED
         unreachable = self.status is Status.UNREACHABLE
         return ExitCode.UNREACHABLE if unreachable else ExitCode.TASK_FAILED
 

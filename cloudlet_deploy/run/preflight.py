@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudlet_deploy.errors import ExitCode, strongest
+from cloudlet_deploy.run.events import Status
 from cloudlet_deploy.run.findings import Finding, Level, refusal, worst
 from cloudlet_deploy.run.looking import Looked
+from cloudlet_deploy.run.outcome import Failure
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,29 @@ class Preflight:
     def bad(self) -> tuple[HostPreflight, ...]:
         """Hosts on which something failed, or that were not reached."""
         return tuple(h for h in self.hosts if h.level.rank >= Level.FAILED.rank)
+
+    @property
+    def refusals(self) -> tuple[Failure, ...]:
+        """What keeps the ``bad`` hosts from being changed, as an apply tells it."""
+        return tuple(
+            _as_failure(host.host, finding)
+            for host in self.bad
+            for finding in host.findings
+            if finding.status.rank >= Level.FAILED.rank
+        )
+
+
+def _as_failure(host: str, finding: Finding) -> Failure:
+    unreachable = finding.status is Level.UNREACHABLE
+    return Failure(
+        host=host,
+        component="preflight",
+        task=finding.check,
+        status=Status.UNREACHABLE if unreachable else Status.FAILED,
+        message=finding.detail,
+        next_step=finding.next_step,
+        unfit=not unreachable,
+    )
 
 
 def judged(hosts: Iterable[str], looked: Looked, users: Mapping[str, str | None]) -> Preflight:

@@ -176,7 +176,7 @@ def _outcome(*failed: str) -> RunOutcome:
     [
         ((), "Nothing to do.\n"),
         (("one",), "Nothing to do on the other 1 host.\n"),
-        (("one", "two"), "No host could be looked at; nothing was changed.\n"),
+        (("one", "two"), "No host can be worked on; nothing was changed.\n"),
     ],
 )
 def test_nothing_is_said_only_of_hosts_that_were_seen(

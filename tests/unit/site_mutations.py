@@ -12,7 +12,6 @@ from tests.unit.site_draft import (
     PLACES,
     RIGHT,
     Draft,
-    encrypted,
     inline_vault,
     options,
 )
@@ -254,12 +253,6 @@ def wrong_value_in_a_vault(draft: Draft) -> Told:
 def vault_of_another_password(draft: Draft) -> Told:
     draft.vault = RIGHT
     return set_to(draft, "bestman_port", inline_vault("8444", "wrong"))
-
-
-@unchecked
-def vaulted_file(draft: Draft) -> Told:
-    draft.files[f"host_vars/{DOOR}.yml"] = encrypted("bestman_port: many\n")
-    return Told("", f"host_vars/{DOOR}.yml")
 
 
 # --- lists of mappings --------------------------------------------------------------------

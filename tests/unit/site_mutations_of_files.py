@@ -245,3 +245,9 @@ def other_ways_to_write_yaml(draft: Draft) -> None:
     draft.files[name] = draft.files[name].rstrip() + "\n" + more
     if draft.random.random() < 0.5:
         draft.files[name] = draft.files[name].replace("\n", "\r\n")
+
+
+@unchecked
+def vaulted_file(draft: Draft) -> Told:
+    draft.files[f"host_vars/{DOOR}.yml"] = encrypted("bestman_port: many\n")
+    return Told("", f"host_vars/{DOOR}.yml")

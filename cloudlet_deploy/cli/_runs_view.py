@@ -83,6 +83,7 @@ class _Replay:
         self._phase = ""
         self._widths: list[int] = []
         self._planned: Counter[str] = Counter()
+        self._planned_last: Entry = {}
         self._leases: list[tuple[Entry, LeaseEvent]] = []
         #: Host and component whose changes were printed last, and where each host is.
         self._heading = ("", "")
@@ -110,7 +111,7 @@ class _Replay:
         self._end(entries[-1])
 
     def _begin(self, entry: Entry) -> None:
-        self._tell_planned(entry)
+        self._tell_planned()
         self._phase = str(entry.get("phase", ""))
         self._at.clear()
         self._line(entry, _PHASES.get(self._phase, self._phase), "bold")
@@ -121,6 +122,7 @@ class _Replay:
     def _change(self, entry: Entry) -> None:
         if self._phase == "plan":
             self._planned[entry["host"]] += len(entry["changes"])
+            self._planned_last = entry
             return
         heading = (entry["host"], entry["component"])
         if heading != self._heading:
@@ -153,19 +155,19 @@ class _Replay:
     def _flush(self) -> None:
         if self._leases:
             entry, event = self._leases[0]
-            self._tell_planned(entry)
+            self._tell_planned()
             hosts = ", ".join(event.host for _, event in self._leases)
             self._line(entry, f"{hosts}: {event}")
             self._leases = []
             self._heading = ("", "")
 
-    def _tell_planned(self, entry: Entry) -> None:
+    def _tell_planned(self) -> None:
         for host, changes in self._planned.items():
-            self._line(entry, f"{host}: {number(changes, 'change')} to make")
+            self._line(self._planned_last, f"{host}: {number(changes, 'change')} to make")
         self._planned.clear()
 
     def _end(self, last: Entry) -> None:
-        self._tell_planned(last)
+        self._tell_planned()
         record = self._record
         if record.state != FINISHED:
             for host, component in self._at.items():

@@ -58,9 +58,8 @@ class ActionModule(ActionBase):
                 )
                 result.pop("lease", None)
         elif holder and not result.get("failed"):
-            self._display.warning(
-                f"{task_vars['inventory_hostname']}: {lease_holder.at_work(holder)}"
-            )
+            # Ansible hands it on as a warning of this task, so of this host.
+            self._display.warning(lease_holder.at_work(holder))
         return self._finished(result, contents, task_vars)
 
     def _contents(self, request: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, bytes]:

@@ -165,7 +165,7 @@ def request_for(store, number, run=None, undoes=None):
     for path, entry in sorted(record["files"].items()):
         files.append(dict(_owned(number, path, entry, manifest), path=path))
         files[-1].update({key: entry[key] for key in ("secret", *activation.KINDS)})
-        files[-1]["content"] = _content(store, number, path, entry, manifest)
+        files[-1]["content"] = _content(store, number, path, entry)
     return {
         "name": store.name,
         "state": "present",
@@ -212,17 +212,15 @@ def _owned(number, path, entry, manifest):
     return told
 
 
-def _content(store, number, path, entry, manifest):
-    now = manifest["files"].get(path, {})
-    places = [number]
-    if now.get("sha256") == entry["sha256"]:
-        places.append(manifest["generation"])
-    for place in places:
-        blob = store.blob(place, path)
-        if os.path.exists(blob):
-            return config_files.read_bytes(blob)
+def _content(store, number, path, entry):
+    blob = store.blob(number, path)
+    if os.path.exists(blob):
+        return config_files.read_bytes(blob)
+    # A secret, which no generation keeps: the file itself may still hold it.
+    if config_files.observe(path).get("sha256") == entry["sha256"]:
+        return config_files.read_bytes(path)
     raise HistoryError(
-        "In generation %d of the set %s, %s held another secret than now, and secrets are kept "
-        "for the current generation only." % (number, store.name, path),
-        "Put the former secret into the site, and apply.",
+        "In generation %d of the set %s, %s held another secret than now, and no secret is kept."
+        % (number, store.name, path),
+        "Put the former secret into the site, and apply; then roll back what else there is.",
     )

@@ -7,7 +7,7 @@ Below the state directory::
     sets/NAME/manifest.json      what the current generation consists of
     sets/NAME/journal.json       a commit that has begun; gone when it has ended
     sets/NAME/generations/0/     contents as they were found
-    sets/NAME/generations/N/     files.json and contents; secret ones of the current N only
+    sets/NAME/generations/N/     files.json and contents; never those of secret files
     drift/NAME/                  contents that another hand wrote and a commit replaced
 
 Runs on the Python of the hosts (3.9 and later).
@@ -86,7 +86,10 @@ class SetStore:
             host_state.fsync_dir(self.base)
 
     def save_generation(self, manifest, contents):
-        """Write generations/N for ``manifest``; ``contents`` are bytes by path."""
+        """Write generations/N for ``manifest``; ``contents`` are bytes by path.
+
+        A secret is where it is used and nowhere else: its content is left out.
+        """
         where = os.path.join(self.generations, str(manifest["generation"]))
         with config_files.disk_errors(where):
             self._make_dir(self.generations)
@@ -94,6 +97,8 @@ class SetStore:
                 shutil.rmtree(where)
             self._make_dir(where)
             for path, content in contents.items():
+                if manifest["files"][path]["secret"]:
+                    continue
                 config_files.write_new(os.path.join(where, blob_name(path)), [content])
             kept = ("generation", "files", "directories", *config_plan.HISTORY)
             record = {key: manifest[key] for key in kept}
@@ -170,7 +175,7 @@ class SetStore:
                 self._prune_origin(where, manifest)
             elif not name.isdigit() or int(name) not in kept:
                 shutil.rmtree(where)
-            elif int(name) < current:
+            else:
                 self._prune_secrets(where, manifest)
 
     def _kept(self, manifest):
@@ -192,10 +197,9 @@ class SetStore:
             config_files.remove(os.path.join(where, blob))
 
     def _prune_secrets(self, where, manifest):
-        record = host_state.read_json(os.path.join(where, "files.json")) or {"files": {}}
-        for path, entry in record["files"].items():
-            now = manifest["files"].get(path, {})
-            if entry.get("secret") or now.get("secret"):
+        """A file may have become secret after ``where`` was written."""
+        for path, entry in manifest["files"].items():
+            if entry.get("secret"):
                 config_files.remove(os.path.join(where, blob_name(path)))
 
     def forget(self, manifest):

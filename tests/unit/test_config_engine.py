@@ -324,22 +324,20 @@ def test_state_is_for_root_only(host: Host) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_secrets_are_kept_for_the_current_generation_only(host: Host) -> None:
+def test_secrets_are_kept_in_no_generation(host: Host) -> None:
     for number in range(3):
         host.apply(
             file(host.etc / "key", f"{CANARY}{number}", secret=True, mode="0600"),
             file(host.etc / "open", str(number)),
         )
-    generations = host.set_dir / "generations"
-    assert CANARY not in contents(generations / "1") + contents(generations / "2")
-    assert f"{CANARY}2" in contents(generations / "3")
-    assert contents(host.state).count(CANARY) == 1
+    assert (host.etc / "key").read_text() == f"{CANARY}2"
+    assert CANARY not in contents(host.state)
 
 
 def test_file_that_becomes_secret_leaves_older_generations(host: Host) -> None:
     host.apply(file(host.etc / "key", CANARY))
     host.apply(file(host.etc / "key", CANARY, secret=True), file(host.etc / "more"))
-    assert CANARY not in contents(host.set_dir / "generations" / "1")
+    assert CANARY not in contents(host.state)
 
 
 def test_dropped_secret_is_kept_nowhere(host: Host) -> None:

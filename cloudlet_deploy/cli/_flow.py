@@ -221,7 +221,7 @@ def _interrupted(message: str, journal: Journal) -> InterruptedRunError:
     words += [f"-i {shlex.quote(path)}" for path in record.options.get("inventory", ())]
     words += ["--resume"] if record.command == "apply" else []
     return InterruptedRunError(
-        f"{message} Some changes were made; no host was left half-written.",
+        f"{message} Changes may have been made; no file is half-written.",
         next_step=f"'{' '.join(words)}' does the rest.",
     )
 

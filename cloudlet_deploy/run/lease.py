@@ -23,7 +23,7 @@ from cloudlet_deploy.run.secrets import Redactor, Secrets
 ACTIONS = {
     "take": "lease taken",
     "take-over": "lease taken over from {}: its process is gone",
-    "break": "lease broken of {}",
+    "break": "lease broken that was held by {}",
     "refuse": "lease held by {}",
     "give-back": "lease given back",
     "keep": "lease not given back: {}",

@@ -206,7 +206,10 @@ def test_a_lease_of_another_controller_stands_until_it_is_broken(
         assert leases(lab) == held
         done = bob.apply("--break-lock")
         assert done.code == 0, done.err
-        assert f"{TRANSFER}: lease broken of run {ann.last_record()['run_id']}" in done.err
+        assert (
+            f"{TRANSFER}: lease broken that was held by run {ann.last_record()['run_id']}"
+            in done.err
+        )
         # The one that was broken goes on, and finds out.
         send(reversed(pids), signal.SIGCONT)
         done = ended(slow)

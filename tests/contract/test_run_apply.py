@@ -58,8 +58,8 @@ main()
 #: What of the real collection the command line uses.
 _LEASE = (
     "playbooks/lease.yml",
-    *(f"plugins/{kind}/lease.py" for kind in ("action", "modules", "module_utils")),
-    "plugins/module_utils/host_state.py",
+    *(f"plugins/{kind}/lease.py" for kind in ("action", "modules")),
+    "plugins/module_utils",
     "plugins/plugin_utils/lease_holder.py",
 )
 

@@ -102,6 +102,11 @@ def _hold(toy: Toy, host: str) -> dict[str, Any]:
     return lease
 
 
+def _lease_events(toy: Toy) -> list[tuple[str, str]]:
+    told = toy.json("runs show", "last")["run"]["timeline"]
+    return [(entry["host"], entry["action"]) for entry in told if entry["what"] == "lease"]
+
+
 def test_the_first_host_by_name_is_asked_alone(toy: Toy) -> None:
     toy.add_hosts("begin")
     lease = _hold(toy, "begin")
@@ -111,6 +116,7 @@ def test_the_first_host_by_name_is_asked_alone(toy: Toy) -> None:
     assert f"begin is held by run {lease['run']}" in words
     assert "of ann on far.example.org" in words
     # Nobody else was even asked.
+    assert _lease_events(toy) == [("begin", "refuse")]
     assert [path.name for path in toy.leases.iterdir()] == ["begin"]
     assert not toy.files()
 
@@ -124,9 +130,7 @@ def test_what_was_taken_before_a_refusal_is_given_back(toy: Toy) -> None:
     assert "--break-lock" in document["error"]["next_step"]
     assert [path.name for path in toy.leases.iterdir()] == ["two"]
     assert not toy.files()
-    told = toy.json("runs show", "last")["run"]["timeline"]
-    events = [(e["host"], e["action"]) for e in told if e["what"] == "lease"]
-    assert events == [("one", "take"), ("two", "refuse"), ("one", "give-back")]
+    assert _lease_events(toy) == [("one", "take"), ("two", "refuse"), ("one", "give-back")]
     done = toy.run("apply", "--yes", "--break-lock", "--resume")
     assert done.returncode == 0, done.stderr
     assert "one: never begun: another run was at work" in done.stdout

@@ -100,7 +100,7 @@ def _apply(prepared: Prepared, journal: Journal, how: _How, rest: Rest | None) -
 
     predicted = _flow.run(prepared, prepared.plan.predicting(), journal)
     if how.preflight:
-        predicted = _without_unfit(prepared, predicted)
+        predicted = _without_unfit(prepared, predicted, journal)
     pending = predicted.changed(predicted.good)
     if how.output == "table":
         view.notices(predicted)
@@ -130,7 +130,7 @@ def _apply(prepared: Prepared, journal: Journal, how: _How, rest: Rest | None) -
     return code
 
 
-def _without_unfit(prepared: Prepared, predicted: RunOutcome) -> RunOutcome:
+def _without_unfit(prepared: Prepared, predicted: RunOutcome, journal: Journal) -> RunOutcome:
     """``predicted`` with the hosts as stopped that would be changed and cannot bear it."""
     from cloudlet_deploy.cli import render
     from cloudlet_deploy.cli.preflight import preflight_of
@@ -144,6 +144,8 @@ def _without_unfit(prepared: Prepared, predicted: RunOutcome) -> RunOutcome:
         for finding in host.findings:
             if finding.status is Level.WARNING:
                 render.note(f"warning: {host.host}: {finding.detail}")
+    for failure in found.refusals:
+        journal.failure(failure)
     return replace(predicted, failures=(*predicted.failures, *found.refusals))
 
 

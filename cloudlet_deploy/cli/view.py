@@ -54,7 +54,7 @@ def nothing(predicted: RunOutcome) -> None:
 def notices(outcome: RunOutcome) -> None:
     """Ansible's own warnings, each once."""
     for message in dict.fromkeys(notice.message for notice in outcome.notices):
-        click.echo(message, err=True)
+        render.note(message)
 
 
 def summary(outcome: RunOutcome, run_id: str) -> None:

@@ -167,7 +167,6 @@ class SetStore:
         for name in _names(self.base):
             if name.startswith(".cloudlet-"):
                 config_files.remove(os.path.join(self.base, name))
-        current = manifest["generation"]
         kept = self._kept(manifest)
         for name in _names(self.generations):
             where = os.path.join(self.generations, name)

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.contract.toy import Toy, make_toy
+
 _HERE = Path(__file__).resolve().parent
 _COLLECTIONS = _HERE.parent.parent / ".cache" / "collections"
 
@@ -100,3 +102,9 @@ def run_tasks(tmp_path: Path) -> Callable[..., Results]:
         return Results([json.loads(line)["result"] for line in lines], output, done.returncode)
 
     return run
+
+
+@pytest.fixture
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The command line over a collection and hosts that a test may break."""
+    return make_toy(tmp_path_factory.mktemp("t"))

@@ -20,12 +20,7 @@ from pathlib import Path
 import pytest
 
 from cloudlet_deploy.run.tether import offspring
-from tests.contract.test_run_apply import Toy, make_toy
-
-
-@pytest.fixture
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    return make_toy(tmp_path_factory.mktemp("t"))
+from tests.contract.toy import Toy
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90) -> None:

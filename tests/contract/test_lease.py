@@ -18,7 +18,7 @@ from cloudlet_deploy.run.plan import RunPlan
 from cloudlet_deploy.run.record import Journal
 from cloudlet_deploy.run.secrets import Redactor, Secrets
 from tests.contract.test_config_set import PYTHONS
-from tests.contract.test_run_apply import Toy, make_toy
+from tests.contract.toy import Toy
 
 Run = Callable[..., Any]
 
@@ -87,11 +87,6 @@ def test_config_set_heeds_whoever_lives(tmp_path: Path, run_tasks: Run, python: 
     assert told(over) == [("take-over", "C", "run C (apply) of ann on ctl, since then")]
     assert told(broke) == [("break", "D", "run D (apply) of ann on ctl, since then")]
     assert json.loads((state / "lease.json").read_text())["run"] == "E"
-
-
-@pytest.fixture
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    return make_toy(tmp_path_factory.mktemp("t"))
 
 
 def _hold(toy: Toy, host: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ import pytest
 from cloudlet_deploy.run.tether import offspring
 from tests.contract.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds

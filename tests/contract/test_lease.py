@@ -20,6 +20,8 @@ from cloudlet_deploy.run.secrets import Redactor, Secrets
 from tests.contract.test_config_set import PYTHONS
 from tests.contract.toy import Toy
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 
 

@@ -20,6 +20,8 @@ import pytest
 from cloudlet_deploy.run.tether import offspring
 from tests.contract.toy import Toy, make_toy
 
+pytestmark = pytest.mark.slow
+
 
 def test_plan_shows_every_change_and_makes_none(toy: Toy) -> None:
     done = toy.run("plan", "--diff")

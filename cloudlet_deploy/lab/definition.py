@@ -11,6 +11,10 @@ from cloudlet_deploy.errors import CloudletError, InvalidSiteError
 
 #: The kinds of hosts that the lab has images for.
 IMAGES = ("host", "client")
+#: What a host may be given beside what every container has, and devices to go with it. None of
+#: them reaches the machine itself: the kernel keeps mounts, rules and file systems per host.
+CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN")
+DEVICES = ("/dev/fuse", "/dev/net/tun")
 
 # 64 is what the kernel's host name holds.
 _HOST_NAME = re.compile(
@@ -28,11 +32,13 @@ class VolumeSpec:
 
 @dataclass(frozen=True)
 class HostSpec:
-    """One host to make: its inventory name (an FQDN), image and shared directories."""
+    """One host to make: its inventory name (an FQDN), image, shared directories and rights."""
 
     name: str
     image: str
     volumes: tuple[VolumeSpec, ...]
+    capabilities: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 def read(directory: Path, limit: str | None = None) -> tuple[HostSpec, ...]:
@@ -97,7 +103,23 @@ def _spec(directory: Path, name: str, values: dict[str, Any]) -> HostSpec:
     volumes = values.get("lab_volumes", [])
     if not isinstance(volumes, list):
         raise _wrong(directory, name, "lab_volumes is no list", "a list of {name, path}")
-    return HostSpec(name, str(image), tuple(_volume(directory, name, item) for item in volumes))
+    return HostSpec(
+        name,
+        str(image),
+        tuple(_volume(directory, name, item) for item in volumes),
+        _chosen(directory, name, values, "lab_capabilities", CAPABILITIES),
+        _chosen(directory, name, values, "lab_devices", DEVICES),
+    )
+
+
+def _chosen(
+    directory: Path, host: str, values: dict[str, Any], variable: str, known: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The list ``variable``, sorted; each of its items is one of ``known``."""
+    found = values.get(variable, [])
+    if not isinstance(found, list) or not all(item in known for item in found):
+        raise _wrong(directory, host, f"{variable} is {found!r}", f"a list of {', '.join(known)}")
+    return tuple(sorted({str(item) for item in found}))
 
 
 def _volume(directory: Path, host: str, item: object) -> VolumeSpec:

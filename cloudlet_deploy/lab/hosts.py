@@ -56,6 +56,8 @@ class Maker:
             f"--label={LABEL_HOST}={spec.name}",
             f"--label={LABEL_ADDRESS}={address}",
             *(f"--volume={volume_name(self.lab, v.name)}:{v.path}" for v in spec.volumes),
+            *(f"--cap-add={capability}" for capability in spec.capabilities),
+            *(f"--device={device}" for device in spec.devices),
             image,
             check=False,
         )

@@ -37,6 +37,13 @@ def test_a_plain_inventory_gives_bare_hosts_and_localhost_is_not_made(tmp_path: 
     assert definition.read(source) == (HostSpec("a.example.org", "host", ()),)
 
 
+def test_a_host_gets_the_rights_that_it_names(tmp_path: Path) -> None:
+    rights = "lab_capabilities: [SYS_ADMIN, NET_ADMIN], lab_devices: [/dev/fuse]"
+    (found,) = definition.read(inventory(tmp_path, f"all: {{hosts: {{a.b: {{{rights}}}}}}}"))
+    assert found.capabilities == ("NET_ADMIN", "SYS_ADMIN")
+    assert found.devices == ("/dev/fuse",)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -46,6 +53,9 @@ def test_a_plain_inventory_gives_bare_hosts_and_localhost_is_not_made(tmp_path: 
         ("all: {hosts: {a.b: {lab_volumes: [{name: v, path: rel}]}}}", "'rel'"),
         ("all: {hosts: {a.b: {lab_volumes: [{name: 'v:z', path: /x}]}}}", "'v:z'"),
         ("all: {hosts: {a.b: {lab_volumes: [{name: v, path: '/x:U'}]}}}", "'/x:U'"),
+        ("all: {hosts: {a.b: {lab_capabilities: [SYS_MODULE]}}}", "['SYS_MODULE']"),
+        ("all: {hosts: {a.b: {lab_capabilities: NET_ADMIN}}}", "lab_capabilities is 'NET_ADMIN'"),
+        ("all: {hosts: {a.b: {lab_devices: [/dev/sda]}}}", "lab_devices is ['/dev/sda']"),
         ("all: {hosts: {}}", "no hosts"),
     ],
 )

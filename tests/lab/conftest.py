@@ -114,6 +114,17 @@ def _quoted(command: str) -> str:
     return "'" + command.replace("'", "'\\''") + "'"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(worker_id: str) -> None:
+    """A state directory of its own for each of the pytest processes that run side by side.
+
+    What is newest in it ("runs show last") would otherwise be another module's.
+    """
+    if worker_id != "master":
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        os.environ["XDG_STATE_HOME"] = str(base / worker_id)
+
+
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Iterator[TestLab]:
     """Fresh bare hosts for the tests of one module; gone afterwards, also when they fail."""

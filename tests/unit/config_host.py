@@ -23,6 +23,8 @@ for unit in "$@"; do
 done
 """
 
+CANARY = "c4n4ry-hunter2"
+
 
 def file(path: Path | str, content: str | bytes = "new\n", **more: Any) -> dict[str, Any]:
     """An entry of ``files`` as the module gets it."""
@@ -109,3 +111,11 @@ def _told(path: Path, times: bool) -> tuple[Any, ...]:
     if stat.S_ISREG(status.st_mode):
         told += (path.read_bytes(), *((status.st_mtime_ns, status.st_ino) if times else ()))
     return told
+
+
+def actions(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(c["kind"], Path(c["name"]).name, c["action"]) for c in result["changes"]]
+
+
+def contents(base: Path) -> str:
+    return "\n".join(p.read_text(errors="replace") for p in walk(base) if p.is_file())

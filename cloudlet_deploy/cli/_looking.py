@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cloudlet_deploy.cli import view
 from cloudlet_deploy.errors import InterruptedRunError
+from cloudlet_deploy.run.events import TaskEnded, TaskStarted
 from cloudlet_deploy.run.launch import launch
 from cloudlet_deploy.run.looking import Looked, Reports, plan_of
 
@@ -24,6 +26,9 @@ def look(prepared: Prepared, playbook: str, hosts: tuple[str, ...] | None = None
 
     def observe(event: Event) -> None:
         reports.add(event)
+        # What looks at a host in the end belongs to no role: the user knows it by the command.
+        if isinstance(event, TaskStarted | TaskEnded) and not event.component:
+            event = replace(event, component=playbook)
         progress.show(event)
 
     with view.progress(changing=False) as progress:

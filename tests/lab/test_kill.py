@@ -18,7 +18,8 @@ import pytest
 
 from cloudlet_deploy import lab as labs
 from tests.lab.conftest import DOOR, TestLab, set_values
-from tests.lab.killing import STATE, UNIT, Apply, Rig, Sight, await_gone
+from tests.lab.killing import STATE, UNIT, Apply, Rig, Sight
+from tests.lab.processes import await_gone
 
 pytestmark = pytest.mark.lab
 

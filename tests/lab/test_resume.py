@@ -19,7 +19,7 @@ import pytest
 from cloudlet_deploy import lab as labs
 from cloudlet_deploy.run.tether import offspring
 from tests.lab.conftest import CLI, DOOR, SERVERS, TRANSFER, TestLab, set_values
-from tests.lab.killing import await_gone
+from tests.lab.processes import await_gone
 
 pytestmark = pytest.mark.lab
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cloudlet_deploy import content
+from tests.contract.rendering import Evaluate, Render, evaluator
 from tests.contract.toy import Toy, make_toy
 
 _HERE = Path(__file__).resolve().parent
@@ -102,6 +104,28 @@ def run_tasks(tmp_path: Path) -> Callable[..., Results]:
         return Results([json.loads(line)["result"] for line in lines], output, done.returncode)
 
     return run
+
+
+@pytest.fixture
+def evaluate(run_tasks: Callable[..., Results], tmp_path: Path) -> Evaluate:
+    """``evaluate({name: expression}, [settings]) -> [{name: value}]``: with the roles' defaults.
+
+    Many settings take one run of Ansible, as a run takes longer than all that it evaluates.
+    """
+    return evaluator(run_tasks, tmp_path)
+
+
+@pytest.fixture
+def render(evaluate: Evaluate) -> Render:
+    """``render(role, template, **settings) -> text``: one template with the roles' defaults."""
+
+    def rendered(role: str, template: str, **settings: Any) -> str:
+        path = content.roles()[role] / "templates" / template
+        (found,) = evaluate({"text": f"lookup('template', '{path}')"}, [settings])
+        text: str = found["text"]
+        return text
+
+    return rendered
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cloudlet_deploy import content
-from cloudlet_deploy.lab.ca import Pki
+from tests.contract.rendering import Render
 
 ROLES = content.roles()
 _ROLE = pytest.mark.parametrize("role", sorted(ROLES))
@@ -154,47 +154,6 @@ def test_a_role_that_changes_something_can_undo_it(role: str) -> None:
 
 
 # ---- what the templates of the door say ---------------------------------------------------
-
-Render = Callable[..., str]
-
-
-@pytest.fixture
-def render(run_tasks: Any, tmp_path: Path) -> Render:
-    """Renders one template of a role with its defaults, and the settings that are given."""
-    pki = Pki(tmp_path / "pki")
-    pki.ensure(("localhost",))
-    names = ("grid_trust", "storage", "java", "gridftp", "bestman")
-    files = [
-        str(ROLES[name] / kind / "main.yml") for name in names for kind in ("defaults", "vars")
-    ]
-    base = {
-        "storage_path": "/srv/storage",
-        "grid_trust_host_certificate": str(pki.host("localhost") / "hostcert.pem"),
-        "grid_trust_host_key": str(pki.host("localhost") / "hostkey.pem"),
-        "bestman_transfer_servers": ["gsiftp://data1.example.org"],
-    }
-    facts = {
-        "os_family": "Debian",
-        "distribution": "Debian",
-        "distribution_major_version": "12",
-        "architecture": "x86_64",
-    }
-
-    def rendered(role: str, template: str, **settings: Any) -> str:
-        path = ROLES[role] / "templates" / template
-        results = run_tasks(
-            [{"ansible.builtin.include_vars": file} for file in files]
-            + [
-                {"ansible.builtin.set_fact": {**facts, **base, **settings, "cacheable": True}},
-                {"ansible.builtin.set_fact": {"text": f"{{{{ lookup('template', '{path}') }}}}"}},
-            ],
-        )
-        assert results.returncode == 0, results.output
-        text: str = results[-1]["ansible_facts"]["text"]
-        return text
-
-    return rendered
-
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudlet_deploy.site.checks import (
     accounts,
+    containers,
     credentials,
     groups,
     memory,
@@ -34,4 +35,5 @@ OF_FILES: tuple[Check, ...] = (
     credentials.certificates_and_keys,
     credentials.key_modes,
     credentials.ca_directories,
+    containers.configurations,
 )

@@ -15,6 +15,7 @@ _FORMS = {
     "archive on the controller": re.compile(r"(/|[a-z][a-z0-9+]*://).+"),
     "CA directory on the controller": re.compile(r"/.*"),
     "certificate on the controller": re.compile(r"/.+"),
+    "container configuration on the controller": re.compile(r"/.+"),
     "GridFTP server": re.compile(rf"gsiftp://({_HOST}|\[[0-9A-Fa-f:.]+\])(:\d{{1,5}})?/?"),
     "host name": re.compile(_HOST),
     "number or infinity": re.compile(r"infinity|\d+"),
@@ -28,6 +29,7 @@ _PATH = "must be an absolute path"
 _PROBLEMS = {
     "CA directory on the controller": _PATH,
     "certificate on the controller": _PATH,
+    "container configuration on the controller": _PATH,
     "private key on the controller": _PATH,
     "archive on the controller": "must be an absolute path or a URL",
 }

@@ -1,4 +1,4 @@
-"""What roles write for software that no test can run: BeStMan in Globus, and GUMS."""
+"""What roles write for software that no test can run: BeStMan in Globus, GUMS, GridFTP's HDFS."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ OWN_GUMS_PAIR = {
     "bestman_gums_certificate": "/etc/grid-security/http/httpcert.pem",
     "bestman_gums_key": "/etc/grid-security/http/httpkey.pem",
 }
+HDFS = {"gridftp_dsi": "hdfs", "gridftp_hdfs_namenode": "nn.example.org"}
 
 
 @pytest.fixture
@@ -238,3 +239,103 @@ def test_a_gridmap_leaves_gums_alone(render: Render) -> None:
     environment = render("bestman", "environment.j2")
     assert "BESTMAN_GUMS_ENABLED=no\n" in environment
     assert "GUMSCERT" not in environment and "ssl" not in environment
+
+
+# ---- GridFTP's HDFS module -----------------------------------------------------------------
+
+
+def _config(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    pairs = [line.split(" ", 1) for line in lines]
+    assert len({name for name, _ in pairs}) == len(pairs), "each name once"
+    return dict(pairs)
+
+
+def test_the_hdfs_module_gets_its_settings(render: Render) -> None:
+    config = _config(
+        render(
+            "gridftp",
+            "gridftp.conf.j2",
+            **HDFS,
+            gridftp_hdfs_mount_point="/mnt/hadoop",
+            gridftp_hdfs_checksums=["CKSUM", "ADLER32"],
+            gridftp_hdfs_transfer_limit=30,
+        )
+    )
+    hdfs = {name: value for name, value in config.items() if name.startswith("$")}
+    assert hdfs == {
+        "$GLOBUS_THREAD_MODEL": "pthread",
+        "$GRIDFTP_HDFS_NAMENODE": "nn.example.org",
+        "$GRIDFTP_HDFS_PORT": "8020",
+        "$GRIDFTP_HDFS_REPLICAS": "2",
+        "$GRIDFTP_HDFS_MOUNT_POINT": "/mnt/hadoop",
+        "$GRIDFTP_HDFS_CHECKSUMS": "CKSUM,ADLER32",
+        "$GRIDFTP_BUFFER_COUNT": "200",
+        "$GRIDFTP_FILE_BUFFER_COUNT": "1500",
+        "$GRIDFTP_LOAD_LIMIT": "20",
+        "$GRIDFTP_TRANSFER_LIMIT": "30",
+    }
+    assert config["load_dsi_module"] == "hdfs"
+    assert config["blocksize"] == "1048576"
+
+
+def test_without_the_module_nothing_of_it_is_written(render: Render) -> None:
+    config = _config(render("gridftp", "gridftp.conf.j2"))
+    assert config["blocksize"] == "262144"
+    assert "load_dsi_module" not in config
+    assert not [name for name in config if name.startswith("$")]
+    unit = render("gridftp", "unit.conf.j2")
+    assert "Environment" not in unit
+    assert unit.count("\nExecStart=") == 2, "the package's, emptied, and ours"
+    assert "\nExecStart=/usr/sbin/globus-gridftp-server -S -c /etc/gridftp.d/cloudlet.conf" in unit
+
+
+def test_the_unit_brings_java_to_the_module(render: Render) -> None:
+    unit = render(
+        "gridftp",
+        "unit.conf.j2",
+        **HDFS,
+        gridftp_hdfs_heap_mb=512,
+        gridftp_hdfs_java_options=["-Da=b"],
+    )
+    assert 'Environment="LIBHDFS_OPTS=-Xmx512m -Da=b"\n' in unit
+    assert (
+        "Environment=LD_LIBRARY_PATH=/usr/lib/hadoop/lib/native"
+        ":/usr/lib/jvm/default-java/lib/server:/usr/lib/jvm/default-java/lib\n"
+    ) in unit
+    assert (
+        "\nExecStart=/bin/sh -c 'CLASSPATH=$$(/usr/bin/hadoop classpath --glob)"
+        " && export CLASSPATH && exec /usr/sbin/globus-gridftp-server -S -c"
+    ) in unit
+    assert unit.count("ExecStart=\n") == 1
+
+
+def test_the_package_of_the_module(evaluate: Evaluate) -> None:
+    cases: list[tuple[str, dict[str, Any], list[str]]] = [
+        ("RedHat", {}, ["gridftp-hdfs"]),
+        ("RedHat", {"gridftp_hdfs_install": "prepared"}, []),
+        ("Debian", {"gridftp_hdfs_package": "our-dsi"}, ["our-dsi"]),
+        ("Debian", {"gridftp_hdfs_install": "prepared"}, []),
+    ]
+    found = evaluate(
+        {"names": "__gridftp_packages", "faults": "__gridftp_faults"},
+        [{**HDFS, **settings, "os_family": family} for family, settings, _ in cases],
+    )
+    for (family, settings, packages), one in zip(cases, found, strict=True):
+        names = ["globus-gridftp-server-progs", "logrotate", *packages]
+        assert one == {"names": names, "faults": []}, (family, settings)
+
+
+def test_settings_of_the_module_that_cannot_work(evaluate: Evaluate) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, ""),
+        (HDFS, "no package with the module is known for this distribution"),
+        ({"gridftp_dsi": "hdfs", "gridftp_hdfs_install": "prepared"}, "hdfs_namenode is empty"),
+        (
+            {**HDFS, "gridftp_hdfs_install": "prepared", "gridftp_hdfs_file_buffers": 100},
+            "gridftp_hdfs_file_buffers is 100: make it no less than",
+        ),
+        ({"gridftp_hdfs_java_options": ["-Da=b c"]}, "holds a space"),
+        ({"gridftp_hdfs_file_buffers": 100}, ""),
+    ]
+    _only_these_faults(evaluate, "gridftp", cases)

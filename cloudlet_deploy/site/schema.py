@@ -37,6 +37,7 @@ FORMS: Mapping[str, str] = {
     "listening port": "a port that nothing else on the host listens on",
     "listening port range": "FIRST,LAST, such as 50000,51000",
     "memory in MB": "the memory of the host",
+    "network": "an address or a network, such as 192.0.2.0/24 or 2001:db8::/32",
     "number or infinity": "a whole number, or infinity",
     "octal mode": 'octal digits in quotes, such as "0755"',
     "private key on the controller": "the absolute path of a file on this machine",

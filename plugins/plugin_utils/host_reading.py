@@ -17,6 +17,7 @@ SCRIPT = """cat /etc/os-release
 echo "uid=$(id -u)"
 echo "machine=$(uname -m)"
 echo "init=$(cat /proc/1/comm)"
+echo "sets=$(ls /var/lib/cloudlet-deploy/sets 2>/dev/null | tr '\\n' ' ')"
 for python in %s; do
   version=$("$python" -c "import sys; print('%%d.%%d' %% sys.version_info[:2])" 2>/dev/null) ||
     continue
@@ -38,7 +39,8 @@ def host_reading(stdout):
     """Facts under the names that ``ansible.builtin.setup`` gives them.
 
     ``stdout`` holds ``key=value`` lines: ``ID``, ``VERSION_ID``, ``PRETTY_NAME`` of
-    os-release, and ``uid``, ``python``, ``python_version``, ``init``, ``machine``.
+    os-release, and ``uid``, ``python``, ``python_version``, ``init``, ``machine``, ``sets``
+    (the config sets that the host has, which ``setup`` knows nothing of).
     """
     said = _lines(stdout)
     identity = said.get("ID", "")
@@ -57,6 +59,7 @@ def host_reading(stdout):
         "discovered_interpreter_python": said.get("python", ""),
         "service_mgr": said.get("init", ""),
         "user_uid": int(said.get("uid", "-1")),
+        "cloudlet_sets": said.get("sets", "").split(),
     }
 
 

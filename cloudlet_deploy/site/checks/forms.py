@@ -51,6 +51,9 @@ def malformed(option: Option, found: object) -> str | None:
     if option.form == "certificate name":
         problem: str | None = names().dn_problem(text)
         return problem
+    if option.form == "network":
+        problem = plugins.load("plugin_utils/firewall_rules").network_problem(text)
+        return problem
     pattern = _FORMS.get(option.form)
     if pattern is None or pattern.fullmatch(text):
         return None

@@ -279,6 +279,22 @@ def test_the_hdfs_module_gets_its_settings(render: Render) -> None:
     assert config["blocksize"] == "1048576"
 
 
+def test_the_module_follows_what_the_site_says_of_hdfs(render: Render) -> None:
+    config = _config(
+        render(
+            "gridftp",
+            "gridftp.conf.j2",
+            gridftp_dsi="hdfs",
+            hdfs_namenode_host="nn.example.org",
+            hdfs_namenode_port=9000,
+            hdfs_replication=3,
+        )
+    )
+    assert config["$GRIDFTP_HDFS_NAMENODE"] == "nn.example.org"
+    assert config["$GRIDFTP_HDFS_PORT"] == "9000"
+    assert config["$GRIDFTP_HDFS_REPLICAS"] == "3"
+
+
 def test_without_the_module_nothing_of_it_is_written(render: Render) -> None:
     config = _config(render("gridftp", "gridftp.conf.j2"))
     assert config["blocksize"] == "262144"

@@ -121,6 +121,7 @@ def _problems(report: Mapping[str, Any], now: datetime) -> Iterator[Finding]:
         *_of_certificates(report, now),
         *_of_sets(report),
         *_of_packages(report),
+        *_of_probes(report),
     ]
     yield from sorted(every, key=lambda finding: -finding.status.rank)
 
@@ -218,6 +219,11 @@ def _of_packages(report: Mapping[str, Any]) -> Iterator[Finding]:
     for name, version in report["packages"].items():
         if not version:
             yield Finding("package", Level.DRIFT, f"{name} is not installed", _APPLY)
+
+
+def _of_probes(report: Mapping[str, Any]) -> Iterator[Finding]:
+    for entry in report.get("probes", ()):
+        yield Finding("state", Level.DRIFT, entry["what"], entry["next_step"], entry["component"])
 
 
 def _expiry(entry: Mapping[str, Any]) -> Expiry:

@@ -47,6 +47,9 @@ _SPEC = {
         unit={"type": "str", "default": ""},
         what=_TEXT,
     ),
+    "probes": _list(
+        argv={"type": "list", "elements": "str", "required": True}, what=_TEXT, next_step=_TEXT
+    ),
     "programs": _list(name=_TEXT, argv={"type": "list", "elements": "str", "required": True}),
     "space": _list(path=_TEXT, what=_TEXT, mb=_MB),
     "units": {"type": "list", "elements": "str", "default": []},

@@ -14,7 +14,7 @@ from ansible_collections.cloudlet.deploy.plugins.plugin_utils.preflight_controll
 )
 
 #: What the host need not know.
-_CONTROLLER_ONLY = ("certificates", "health", "programs", "authorities")
+_CONTROLLER_ONLY = ("certificates", "health", "probes", "programs", "authorities")
 
 
 class ActionModule(ActionBase):

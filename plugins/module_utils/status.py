@@ -55,6 +55,7 @@ def look(needs, run, state_dir=host_state.STATE_DIR):
         "certificates": _certificates(needs),
         "packages": _packages(needs, run),
         "programs": _programs(needs, run),
+        "probes": _probes(needs, run),
         "time": time.time(),
     }
 
@@ -259,3 +260,13 @@ def _programs(needs, run):
             said = (done.out or done.err).strip().splitlines()
             found[entry["name"]] = said[0] if said and done.rc == 0 else ""
     return found
+
+
+def _probes(needs, run):
+    """What is not as it was made, although its files and units are."""
+    return [
+        {"component": component, "what": entry["what"], "next_step": entry["next_step"]}
+        for component, needed in needs.items()
+        for entry in needed.get("probes", ())
+        if run(entry["argv"], timeout=PATIENCE).rc
+    ]

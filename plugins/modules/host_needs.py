@@ -141,6 +141,25 @@ options:
         description: The variable that holds it.
         type: str
         required: true
+  probes:
+    description: Commands that only look, and succeed while all is as it was made.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      argv:
+        description: The command.
+        type: list
+        elements: str
+        required: true
+      what:
+        description: What is wrong where it fails.
+        type: str
+        required: true
+      next_step:
+        description: What to do then.
+        type: str
+        required: true
   programs:
     description: Programs that tell their own version.
     type: list

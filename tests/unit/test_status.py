@@ -72,6 +72,7 @@ def report(**more: Any) -> dict[str, Any]:
         "certificates": [expiring(200), expiring(200, "ca"), expiring(20, "crl", life=30)],
         "packages": {"sudo": "1.9"},
         "programs": {"java": "openjdk 17.0.2"},
+        "probes": [],
     }  # fmt: skip
     assert more.keys() <= whole.keys()
     return {**whole, **more}
@@ -91,6 +92,8 @@ def failing(host: str, state: Status, message: str = "Connection timed out") -> 
     [
         ({}, Level.OK, 0, ""),
         ({"certificates": [expiring(29)]}, Level.WARNING, 0, "in 29 days"),
+        ({"probes": [{"component": "firewall", "what": "rules are gone", "next_step": "Apply."}]},
+         Level.DRIFT, 2, "rules are gone"),
         ({"certificates": [expiring(31)]}, Level.OK, 0, ""),
         ({"certificates": [expiring(7, "crl", life=30)]}, Level.WARNING, 0, "revocation list"),
         ({"certificates": [expiring(8, "crl", life=30)]}, Level.OK, 0, ""),

@@ -180,3 +180,12 @@ def test_packages_and_programs(host: Host) -> None:
     found = look(host, needs)
     assert found["packages"] == {"openjdk": "17.0.2", "sudo": ""}
     assert found["programs"] == {"java": "java 17", "none": ""}
+
+
+def test_probes_that_fail_are_told(host: Host) -> None:
+    told = {"what": "it is gone", "next_step": "Apply."}
+    needs = {
+        "java": {"probes": [{"argv": ["/bin/java", "--version"], **told}]},
+        "firewall": {"probes": [{"argv": ["/bin/none"], **told}]},
+    }
+    assert look(host, needs)["probes"] == [{"component": "firewall", **told}]

@@ -99,7 +99,8 @@ def test_every_variable_used_is_declared(user: str) -> None:
             assert _words(text, owner) <= declared, path
     for _name, option in _options(user).items():
         for owner in ROLES:
-            assert _words(str(option.get("default", "")), owner) <= set(_options(owner))
+            declared = set(_options(owner)) | set(components.of_groups())
+            assert _words(str(option.get("default", "")), owner) <= declared
 
 
 @_ROLE
@@ -147,7 +148,8 @@ def test_a_role_that_changes_something_can_undo_it(role: str) -> None:
             (key, value.get("component") or value.get("name"))
             for task in _yaml(ROLES[role] / "tasks" / f"{state}.yml")
             for key, value in task.items()
-            if key.startswith("cloudlet.deploy.") and key.endswith("_set")
+            if key.startswith("cloudlet.deploy.")
+            and key.endswith("_set")
             # It makes and undoes nothing of its own.
             and value.get("state") != "activated"
         ]
@@ -157,6 +159,7 @@ def test_a_role_that_changes_something_can_undo_it(role: str) -> None:
 
 
 # ---- what the templates of the door say ---------------------------------------------------
+
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]

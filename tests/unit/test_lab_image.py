@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import image
+from cloudlet_deploy.lab import image, recipes, software
 
 DEBIAN = """\
 # a comment
@@ -33,7 +33,7 @@ def sources(tmp_path: Path, **files: str) -> str:
     parts.mkdir()
     for name, text in files.items():
         (parts / name.replace("_", ".")).write_text(text)
-    return image.machine_sources(tmp_path)
+    return recipes.machine_sources(tmp_path)
 
 
 def test_debian_entries_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -65,45 +65,57 @@ def test_one_line_entries_are_understood(tmp_path: Path) -> None:
         "deb http://vendor.example/apt vendor-bookworm main\n"
     )
     (tmp_path / "sources.list").write_text(text)
-    assert image.machine_sources(tmp_path) == (
+    assert recipes.machine_sources(tmp_path) == (
         "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n"
         "Components: main contrib\nSigned-By: /k.gpg\n"
     )
 
 
 def test_no_sources_is_no_error(tmp_path: Path) -> None:
-    assert image.machine_sources(tmp_path) == ""
+    assert recipes.machine_sources(tmp_path) == ""
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("SUITE", "trixie"),
-        ("_HOST_PACKAGES", ("systemd",)),
-        ("_BASE_SCRIPT", "true"),
-        ("_APT_OPTIONS", ()),
-        ("_DPKG_OPTIONS", ()),
+        ("HOST_PACKAGES", ("systemd",)),
+        ("BASE_SCRIPT", "true"),
+        ("APT_OPTIONS", ()),
+        ("DPKG_OPTIONS", ()),
     ],
 )
 def test_every_input_of_the_base_changes_every_tag(
     monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
-    before = {kind: recipe.reference for kind, recipe in image.recipes().items()}
-    monkeypatch.setattr(image, name, value)
-    after = {kind: recipe.reference for kind, recipe in image.recipes().items()}
+    before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    monkeypatch.setattr(recipes, name, value)
+    after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
     assert before.keys() == after.keys() == {"base", "host", "client"}
     assert all(before[kind] != after[kind] for kind in before)
 
 
 def test_other_sources_are_another_base() -> None:
-    assert image.base_recipe("a").reference != image.base_recipe("b").reference
+    assert recipes.base_recipe("a").reference != recipes.base_recipe("b").reference
 
 
-def test_the_stand_in_changes_the_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {kind: recipe.reference for kind, recipe in image.recipes().items()}
-    monkeypatch.setattr(image, "_standin_digest", lambda: "another")
-    after = {kind: recipe.reference for kind, recipe in image.recipes().items()}
-    assert {kind for kind in before if before[kind] != after[kind]} == {"host"}
+def test_another_hadoop_or_mount_changes_the_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    seen = [before["host"]]
+    for name, value in (("HADOOP_VERSION", "3.5.0"), ("_MOUNT_REQUIRES", ("mfusepy==3.1.0",))):
+        monkeypatch.setattr(software, name, value)
+        after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+        assert {kind for kind in before if before[kind] != after[kind]} == {"host"}
+        seen.append(after["host"])
+    assert len(set(seen)) == 3
+
+
+def test_the_homes_are_told_apart_by_their_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = software.digests()
+    assert before.keys() == {"/opt/bestman2", "/opt/hadoop", "/opt/hdfs-mount"}
+    monkeypatch.setattr(software, "mount_sources", lambda: [Path(__file__)])
+    after = software.digests()
+    assert {home for home in before if before[home] != after[home]} == {"/opt/hdfs-mount"}
 
 
 class RecordingPodman:
@@ -128,13 +140,13 @@ def test_too_little_space_is_told_before_anything_is_built(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10, 10, 2**30))
     podman = RecordingPodman([], str(tmp_path))
     with pytest.raises(RunFailedError, match=rf"{tmp_path} has 1\.0 GiB left") as caught:
-        image._build(podman, image.recipes(), "base", lambda _line: None)
+        image._build(podman, recipes.recipes(), "base", lambda _line: None)
     assert caught.value.next_step
     assert [arguments[0] for arguments in podman.asked] == ["info"]
 
 
 def test_only_images_of_older_recipes_are_pruned() -> None:
-    wanted = image.recipes()
+    wanted = recipes.recipes()
     stored = [
         {"Id": "1", "Names": [wanted["host"].reference]},
         {"Id": "2", "Names": ["localhost/cloudlet-lab-host:older"]},

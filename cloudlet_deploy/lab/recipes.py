@@ -1,0 +1,183 @@
+"""What the lab's images are made of, and so when one must be built anew.
+
+``base``    Debian with systemd, made by mmdebstrap, and the packages that the roles will
+            install lying ready in apt's cache
+``host``    base with the prepared homes of :mod:`cloudlet_deploy.lab.software`
+``client``  base with the grid's client programs and two people's accounts
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cloudlet_deploy.lab import software
+from cloudlet_deploy.lab.ca import USERS
+from cloudlet_deploy.lab.ssh import ADMIN
+
+SUITE = "bookworm"
+
+HOST_PACKAGES = (
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "libfuse3-3",
+    "libpam-systemd",
+    "openssh-server",
+    "openssl",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+)
+#: Downloaded, not installed: installing them is the roles' work.
+_READY_PACKAGES = (
+    "acl",
+    "firewalld",
+    "globus-gridftp-server-progs",
+    "logrotate",
+    "nftables",
+    "openjdk-17-jre-headless",
+    "python3-apt",
+    "strace",
+)
+_CLIENT_PACKAGES = (
+    "curl",
+    "gfal2-plugin-file",
+    "gfal2-plugin-gridftp",
+    "gfal2-plugin-srm",
+    "gfal2-util-scripts",
+    "globus-gass-copy-progs",
+    "globus-proxy-utils",
+)
+APT_OPTIONS = ('Acquire::Languages "none"', 'APT::Install-Recommends "false"')
+DPKG_OPTIONS = (
+    "force-unsafe-io",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/locale/*",
+)
+#: Run in the new root by sh -e, after all packages are installed.
+BASE_SCRIPT = f"""
+export DEBIAN_FRONTEND=noninteractive
+rm -f /var/cache/apt/archives/*.deb
+# The JRE's alternatives want a directory for manual pages.
+mkdir -p /usr/share/man/man1
+apt-get install --yes --download-only {" ".join(_READY_PACKAGES)}
+# Each host gets keys of its own, which the lab knows beforehand.
+rm -f /etc/ssh/ssh_host_*
+printf '%s\\n' 'HostKey /etc/ssh/ssh_host_ed25519_key' 'PasswordAuthentication no' \
+  'PermitRootLogin no' >/etc/ssh/sshd_config.d/lab.conf
+useradd --create-home --shell /bin/bash --password '*' {ADMIN}
+install -d -m 0700 -o {ADMIN} -g {ADMIN} /home/{ADMIN}/.ssh
+echo '{ADMIN} ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/{ADMIN}
+chmod 0440 /etc/sudoers.d/{ADMIN}
+# Nothing but the roles may hold apt's lock.
+systemctl mask apt-daily.timer apt-daily-upgrade.timer console-getty.service
+: >/etc/machine-id
+"""
+_PROFILE = (
+    "export X509_USER_CERT=$HOME/.globus/usercert.pem X509_USER_KEY=$HOME/.globus/userkey.pem"
+)
+CLIENT_SCRIPT = f"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get install --yes {" ".join(_CLIENT_PACKAGES)}
+rm -f /var/cache/apt/archives/*.deb
+for name in {" ".join(USERS)}; do
+  useradd --create-home --shell /bin/bash --password '*' "$name"
+  install -d -m 0700 -o "$name" -g "$name" "/home/$name/.globus"
+  printf '%s\\n' {shlex.quote(_PROFILE)} >>"/home/$name/.profile"
+done
+"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is made of; ``inputs`` decide its tag."""
+
+    kind: str
+    inputs: dict[str, Any] = field(hash=False)
+
+    @property
+    def reference(self) -> str:
+        """The image's name in Podman's storage."""
+        text = json.dumps({"kind": self.kind, **self.inputs}, sort_keys=True)
+        return (
+            f"localhost/cloudlet-lab-{self.kind}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        )
+
+
+def base_recipe(sources: str | None = None) -> Recipe:
+    """The recipe of ``base``; ``sources`` is what apt is told (default: the machine's)."""
+    return Recipe(
+        "base",
+        {
+            "suite": SUITE,
+            "packages": HOST_PACKAGES,
+            "apt": APT_OPTIONS,
+            "dpkg": DPKG_OPTIONS,
+            "script": BASE_SCRIPT,
+            "sources": machine_sources() if sources is None else sources,
+        },
+    )
+
+
+def recipes() -> dict[str, Recipe]:
+    """All recipes by kind, in the order in which they are built."""
+    base = base_recipe()
+    return {
+        "base": base,
+        "host": Recipe("host", {"base": base.reference, "software": software.digests()}),
+        "client": Recipe("client", {"base": base.reference, "script": CLIENT_SCRIPT}),
+    }
+
+
+def machine_sources(directory: Path = Path("/etc/apt")) -> str:
+    """The Debian entries of the machine's own apt sources for the lab's suite, or "".
+
+    Other vendors' entries, and all of them on a machine that is not Debian, are left out.
+    """
+    files = [directory / "sources.list", *sorted((directory / "sources.list.d").glob("*"))]
+    found: list[str] = []
+    for path in files:
+        if path.suffix == ".sources" and path.is_file():
+            text = re.sub(r"(?m)^#.*\n", "", path.read_text())
+            found += [f"{e.strip()}\n" for e in re.split(r"\n\s*\n", text) if _is_debian(e)]
+        elif path.suffix == ".list" and path.is_file():
+            found += [
+                _as_stanza(line)
+                for line in path.read_text().splitlines()
+                if re.match(r"deb\s", line) and _is_debian(_as_stanza(line))
+            ]
+    return "\n".join(found)
+
+
+def _as_stanza(line: str) -> str:
+    matched = re.match(r"deb\s+(?:\[([^]]*)\]\s*)?(\S+)\s+(\S+)\s*(.*)", line)
+    if matched is None:
+        return ""
+    options, uri, suite, components = matched.groups()
+    signed = re.search(r"signed-by=(\S+)", options or "")
+    keys = f"Signed-By: {signed[1]}\n" if signed else ""
+    return f"Types: deb\nURIs: {uri}\nSuites: {suite}\nComponents: {components}\n{keys}"
+
+
+def _is_debian(stanza: str) -> bool:
+    fields = dict(re.findall(r"(?m)^([\w-]+):[ \t]*(.*)$", stanza))
+    ours = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
+    suites = set(fields.get("Suites", "").split())
+    enabled = fields.get("Enabled", "yes").strip().lower() != "no"
+    return (
+        enabled
+        and "deb" in fields.get("Types", "").split()
+        and bool(suites)
+        and suites <= ours | {f"{SUITE}-backports"}
+        and "main" in fields.get("Components", "").split()
+    )

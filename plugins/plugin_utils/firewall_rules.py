@@ -23,7 +23,7 @@ def network_problem(text):
         return "must be an address or a network, such as 192.0.2.0/24 or 2001:db8::/32"
     address = text.partition("/")[0]
     if ipaddress.ip_address(address) != whole.network_address:
-        return "is an address within a network; write %s for all of it" % whole
+        return "must be %s for the whole network, or %s for one address" % (whole, address)
     return None
 
 

@@ -72,7 +72,7 @@ _PORTS = [{"port": 9866}]
         ),
         (
             {"firewall_extra_ports": [{"port": 1, "networks": ["10.0.0.1/8"]}]},
-            "10.0.0.1/8 is an address within a network; write 10.0.0.0/8",
+            "10.0.0.1/8 must be 10.0.0.0/8 for the whole network",
         ),
         (
             {"firewall_extra_ports": [{"port": 20, "last": 10}]},

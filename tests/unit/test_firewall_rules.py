@@ -270,7 +270,7 @@ def test_addresses_and_networks_are_networks(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("10.0.0.1/8", "write 10.0.0.0/8"),
+        ("10.0.0.1/8", "must be 10.0.0.0/8 for the whole network, or 10.0.0.1 for"),
         ("10.0.0/8", "must be an address or a network"),
         ("door.example.org", "must be an address or a network"),
         ("10.0.0.0/33", "must be an address or a network"),

@@ -84,20 +84,23 @@ def with_settings(text, settings):
             data = data[:offset] + changed + data[tag.end() :]
     there = {name for _offset, name, _value in reading.parameters}
     missing = {name: value for name, value in wanted.items() if name not in there}
-    data = _added(data, *reading.configurations[0], missing)
+    data = _added(data, reading, missing)
     return data.decode("utf-8", "surrogateescape")
 
 
-def _added(data, offset, element, parameters):
+def _added(data, reading, parameters):
+    """``data`` with more parameters at the beginning, where all is where it was ``reading``."""
     if not parameters:
         return data
+    offset, element = reading.configurations[0]
+    indent = _indent(data, offset)
+    there = [_indent(data, found) for found, _name, _value in reading.parameters[:1]]
+    inner = there[0] if there else indent + b"    "
     tag = _TAG.match(data, offset)
     prefix = element.rpartition(":")[0]
     name = (prefix + ":parameter" if prefix else "parameter").encode()
-    line = data.rfind(b"\n", 0, offset) + 1
-    indent = data[line:offset] if not data[line:offset].strip() else b""
     lines = b"".join(
-        b"\n%s    <%s name=%s value=%s/>" % (indent, name, _quoted(key), _quoted(value))
+        b"\n%s<%s name=%s value=%s/>" % (inner, name, _quoted(key), _quoted(value))
         for key, value in parameters.items()
     )
     if not tag[0].endswith(b"/>"):
@@ -105,6 +108,12 @@ def _added(data, offset, element, parameters):
     opened = tag[0][:-2].rstrip() + b">"
     closed = b"\n%s</%s>" % (indent, element.encode())
     return data[:offset] + opened + lines + closed + data[tag.end() :]
+
+
+def _indent(data, offset):
+    """The spaces before ``offset`` in its line; none if something else is there too."""
+    before = data[data.rfind(b"\n", 0, offset) + 1 : offset]
+    return b"" if before.strip() else before
 
 
 def _quoted(text):

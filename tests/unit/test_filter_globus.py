@@ -47,8 +47,8 @@ def test_the_settings_are_set_and_nothing_else_is_touched() -> None:
     assert changed == WSDD.replace("value='8'", 'value="250"').replace(
         "<globalConfiguration>\n",
         "<globalConfiguration>\n"
-        '      <parameter name="containerThreadsMax" value="2520"/>\n'
-        '      <parameter name="containerTimeout" value="180000"/>\n',
+        '    <parameter name="containerThreadsMax" value="2520"/>\n'
+        '    <parameter name="containerTimeout" value="180000"/>\n',
     )
     assert _parameters(changed) == {
         "containerThreads": "250",

@@ -93,7 +93,10 @@ def test_a_prefix_is_followed() -> None:
 def test_every_one_of_a_repeated_parameter_is_set() -> None:
     one = '<parameter name="containerTimeout" value="1"/>'
     text = WSDD.replace("<globalConfiguration>", f"<globalConfiguration>{one}{one}")
-    assert container_settings(text, {"containerTimeout": 5}).count('value="5"') == 2
+    changed = container_settings(text, {"containerTimeout": 180000})
+    assert changed == text.replace('value="1"/>', 'value="180000"/>').replace(
+        'containerThreadsMax" value="180000"', 'containerThreadsMax" value="1"'
+    )
 
 
 def test_bytes_of_another_encoding_stay() -> None:

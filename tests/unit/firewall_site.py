@@ -40,7 +40,7 @@ NETWORKS = st.one_of(
         st.integers(118, 128),
     ),
 )
-PORTS = st.integers(1, 65535) | st.integers(2800, 2830)
+PORTS = st.integers(2811, 2819) | st.integers(1, 65535)
 SERVICES = st.lists(
     st.builds(
         lambda port, size, networks: {

@@ -22,7 +22,7 @@ def _listening() -> dict[str, schema.Option]:
         option.name: option
         for spec in schema.role_specs().values()
         for option in spec.options.values()
-        if option.form in ("listening port", "listening port range")
+        if option.form in ("listening port", "listening port range") or option.name in PORTS
     }
 
 
@@ -39,6 +39,7 @@ def test_a_port_is_that_of_its_role(variable: str) -> None:
     if option is None:
         pytest.skip("no role declares it yet")
     assert yaml.safe_load(template["default"]) == option.default
+    assert option.form.startswith("listening port"), "its spec says no Form"
     assert option.role in components.of_groups()[entry["group"]]
     state = _TEMPLATE.fullmatch(entry["state"])
     assert state is not None and state["name"] == f"{option.role}_state"

@@ -74,6 +74,13 @@ def observe(path, selinux=None):
     return state
 
 
+def is_mounted(path):
+    """Whether a file system is mounted at ``path``; does not touch it, as it may be a dead one."""
+    escaped = "".join("\\%03o" % ord(char) if char in " \t\n\\" else char for char in path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        return any(line.split(" ", 5)[4] == escaped for line in stream)
+
+
 def _digest(path):
     summed, size = hashlib.sha256(), 0
     with open_file(path) as stream:

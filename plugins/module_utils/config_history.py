@@ -175,7 +175,11 @@ def request_for(store, number, run=None, undoes=None):
         "validate": [],  # they were when they were new, by the software of that time
         "files": files,
         "directories": [
-            dict(_owned(number, path, entry, manifest), path=path, data=entry.get("data"))
+            dict(
+                _owned(number, path, entry, manifest),
+                path=path,
+                **{flag: entry.get(flag) for flag in config_plan.FLAGS},
+            )
             for path, entry in sorted(record["directories"].items())
             if not entry.get("left")
         ],

@@ -19,6 +19,8 @@ _RECORDED = {
     "file": ("sha256", "size", *ATTRIBUTES, "secret", *KINDS),
     "directory": ATTRIBUTES,
 }
+#: What a manifest says of a directory only where it is so.
+FLAGS = ("data", "mount_point")
 #: What a generation knows of how it came to be; see ``empty_manifest``.
 HISTORY = ("run", "same_as", "undoes", "before")
 
@@ -103,7 +105,7 @@ def targets_of(request):
                 "mode": int(entry.get("mode") or default or ("0600" if secret else "0644"), 8),
                 "owner": entry.get("owner"),
                 "group": entry.get("group"),
-                "data": bool(entry.get("data")),
+                **{flag: bool(entry.get(flag)) for flag in FLAGS},
             }
             if kind == "file":
                 content = entry["content"]
@@ -142,8 +144,16 @@ class _Builder:
 
     def _observe(self, path):
         if path not in self.observed:
-            self.observed[path] = config_files.observe(path, self.selinux)
+            if self._is_mount_point(path) and config_files.is_mounted(path):
+                # What is below it cannot be seen, and what is mounted may not answer.
+                self.observed[path] = {"kind": "directory", "mounted": True}
+            else:
+                self.observed[path] = config_files.observe(path, self.selinux)
         return self.observed[path]
+
+    def _is_mount_point(self, path):
+        entries = (found["directories"].get(path, {}) for found in (self.wanted, self.current))
+        return any(entry.get("mount_point") for entry in entries)
 
     def _targets(self):
         """What every path must be: of the journal, then back to generation 0, then wanted."""
@@ -233,8 +243,7 @@ class _Builder:
         for key, kind in (("directories", "directory"), ("files", "file")):
             for path, target in self.wanted[key].items():
                 new[key][path] = {name: target[name] for name in _RECORDED[kind]}
-                if target.get("data"):
-                    new[key][path]["data"] = True
+                new[key][path].update({flag: True for flag in FLAGS if target.get(flag)})
                 new["origin"][path] = old["origin"].get(path) or self._origin(path)
         for path, recorded in old["directories"].items():
             removed = any(s["path"] == path and s["action"] == "remove" for s in self.plan.steps)
@@ -255,7 +264,11 @@ class _Builder:
             new["commit"] = old["commit"]
 
     def _origin(self, path):
-        origin = self.plan.origins[path] = dict(self._observe(path))
+        found = self._observe(path)
+        if found.get("mounted"):
+            target = self.wanted["directories"][path]
+            found = {name: target[name] for name in ("kind", *ATTRIBUTES)}
+        origin = self.plan.origins[path] = dict(found)
         return origin
 
 
@@ -282,6 +295,8 @@ def _same(one, other):
 
 def _action(before, target):
     """What has to happen to ``before`` to be ``target``; None when it is that already."""
+    if before.get("mounted"):
+        return None
     if before["kind"] == "absent":
         return None if target["kind"] == "absent" else "create"
     if target["kind"] == "absent":

@@ -18,6 +18,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_files,
     config_store,
     der,
+    hdfs_probe,
     host_state,
     lease,
     package_sources,
@@ -107,7 +108,8 @@ def _sets(state_dir):
 def _drift(name, manifest):
     for key, kind in (("directories", "directory"), ("files", "file")):
         for path, recorded in sorted(manifest[key].items()):
-            if recorded.get("left"):
+            mounted = recorded.get("mount_point") and config_files.is_mounted(path)
+            if recorded.get("left") or mounted:
                 continue
             try:
                 told = _difference(config_files.observe(path), dict(recorded, kind=kind))
@@ -197,6 +199,10 @@ def _health(entry):
     try:
         if entry["kind"] == "srm":
             answer = srm_probe.ask_srm(target, entry["path"], PATIENCE)
+        elif entry["kind"] == "hdfs_namenode":
+            answer = hdfs_probe.ask_namenode(target.host, target.port, PATIENCE)
+        elif entry["kind"] == "hdfs_datanode":
+            answer = hdfs_probe.ask_datanode(target.host, target.port, PATIENCE, entry["node"])
         else:
             answer = srm_probe.ask_gridftp(target, PATIENCE)
     except srm_probe.ProbeError as exc:

@@ -67,6 +67,12 @@ options:
             unless M(cloudlet.deploy.host_sets) is told to purge it.
         type: bool
         default: false
+      mount_point:
+        description:
+          - Something will be mounted on it. While it is, the directory is neither compared nor
+            removed, as what would be seen is what is mounted.
+        type: bool
+        default: false
   files:
     description:
       - The files; each has exactly one of O(files[].template), O(files[].content) and

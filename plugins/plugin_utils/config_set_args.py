@@ -13,6 +13,7 @@ from typing import Any
 MAX_FILE = 1 << 20
 MAX_SET = 4 << 20
 SOURCES = ("template", "content", "src")
+_DIRECTORY_FLAGS = ("data", "mount_point")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 _UNIT = re.compile(
@@ -21,7 +22,7 @@ _UNIT = re.compile(
 )
 _KNOWN = {
     "": ("name", "state", "directories", "files", "validate", "state_dir"),
-    "directories": ("path", "owner", "group", "mode", "data"),
+    "directories": ("path", "owner", "group", "mode", *_DIRECTORY_FLAGS),
     "files": ("path", *SOURCES, "owner", "group", "mode", "restart", "reload", "secret"),
     "validate": ("argv", "paths"),
 }
@@ -107,7 +108,8 @@ def _file(where: str, entry: Any) -> dict[str, Any]:
 def _directory(where: str, entry: Any) -> dict[str, Any]:
     checked_entry = _entry(where, "directories", entry)
     where = f"{where}: {checked_entry['path']}"
-    return {**checked_entry, "data": _boolean(where, "data", entry.get("data", False))}
+    flags = {flag: _boolean(where, flag, entry.get(flag, False)) for flag in _DIRECTORY_FLAGS}
+    return {**checked_entry, **flags}
 
 
 def _entry(where: str, kind: str, entry: Any) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_files,
 )
-from config_host import Host, file
+from config_host import Host, actions, file
 
 
 @pytest.fixture
@@ -108,3 +109,43 @@ def test_selinux_goes_through_ansible_module() -> None:
     selinux.set("/a", None)
     selinux.set("/a", ["u", "r", "x_t", "s0"])
     assert module.given == [("/a", ["u", "r", "x_t", "s0"], False)]
+
+
+def mount_point(host: Host, **more: Any) -> dict[str, Any]:
+    return {"path": str(host.etc / "mnt"), "mode": "0750", "mount_point": True, **more}
+
+
+def test_directory_under_a_mount_is_left_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the mount asked for anything: it may be a dead one, which answers with EIO."""
+    host.apply(file(host.etc / "a"), directories=[mount_point(host)])
+    observe = config_files.observe
+
+    def dead(path: str, *more: Any) -> dict[str, Any]:
+        assert path != str(host.etc / "mnt"), "the mount was touched"
+        return observe(path, *more)
+
+    monkeypatch.setattr(config_files, "is_mounted", lambda path: path.endswith("/mnt"))
+    monkeypatch.setattr(config_files, "observe", dead)
+    again = host.apply(file(host.etc / "a"), directories=[mount_point(host, mode="0700")])
+    assert not again["changed"] and not again["drift"]
+    assert host.apply(state="absent")["changes"][0]["name"] == str(host.etc / "a")
+    assert (host.etc / "mnt").is_dir()
+
+
+def test_directory_that_was_mounted_before_gets_what_is_wanted_when_it_no_longer_is(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (host.etc / "mnt").mkdir(mode=0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(config_files, "is_mounted", lambda path: path.endswith("/mnt"))
+        host.apply(file(host.etc / "a"), directories=[mount_point(host)])
+    assert actions(host.apply(file(host.etc / "a"), directories=[mount_point(host)])) == [
+        ("directory", "mnt", "attributes")
+    ]
+    host.apply(state="absent")
+    assert (host.etc / "mnt").is_dir()
+
+
+def test_mounts_are_known_by_what_the_kernel_says(tmp_path: Path) -> None:
+    assert config_files.is_mounted("/proc")
+    assert not config_files.is_mounted(str(tmp_path))

@@ -168,6 +168,19 @@ class Ledger:
             return True
         return False
 
+    def note(self, kind, name, value):
+        """Remember ``value`` (plain data) of what ``record`` has saved the before-value of."""
+        self.entries["%s:%s" % (kind, name)]["note"] = value
+
+    def notes(self, kind):
+        """What was noted of each name of ``kind``."""
+        prefix = kind + ":"
+        return {
+            key[len(prefix) :]: entry["note"]
+            for key, entry in self.entries.items()
+            if key.startswith(prefix) and "note" in entry
+        }
+
     def owned(self, kind, owner):
         """Names of ``kind`` that ``owner`` has an entry for, with their before-values.
 

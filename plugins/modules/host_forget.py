@@ -64,7 +64,9 @@ def names_in(path):
 
 def left_to_undo(state_dir):
     """What would be forgotten though it is still there, in words."""
-    told = sorted(host_state.Ledger(state_dir).entries)
+    # A file system is data: it stays, and a later apply adopts it.
+    entries = host_state.Ledger(state_dir).entries
+    told = sorted(key for key in entries if not key.startswith("filesystem:"))
     for name in sorted(names_in(activation.sets_dir(state_dir))):
         base = os.path.join(activation.sets_dir(state_dir), name)
         document = host_state.read_json(os.path.join(base, "manifest.json")) or {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -37,11 +37,16 @@ def _summary(host: HostStatus) -> str:
         return ""
     told = [number(sum(e["files"] for e in host.entries("sets")), "file")]
     services = [e for e in host.entries("health") if e["healthy"]]
-    told += [f"{e['kind']} answers in {e['seconds']:.2f} s" for e in services]
+    told += [f"{_service(e)} in {e['seconds']:.2f} s" for e in services]
     ends = [e.end for e in host.expiries() if e.kind == "certificate" and e.end]
     if ends:
         told.append(f"certificate until {min(ends):%F}")
     return ", ".join(told)
+
+
+def _service(entry: Mapping[str, Any]) -> str:
+    state = entry.get("state")
+    return f"{entry['kind']} answers ({state})" if state else f"{entry['kind']} answers"
 
 
 def _facts(host: HostStatus, now: datetime) -> Iterator[Finding]:

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Only what the last apply left undone.")
 @break_lock_option
 @click.option(
+    "--allow-hdfs-upgrade",
+    is_flag=True,
+    help="Let another version of Hadoop open the file system; there may be no way back.",
+)
+@click.option(
     "--no-preflight", is_flag=True, help="Change hosts whatever a preflight would find there."
 )
 @diff_option
@@ -45,6 +50,7 @@ def command(
     yes: bool,
     resume: bool,
     break_lock: bool,
+    allow_hdfs_upgrade: bool,
     no_preflight: bool,
     diff: bool,
     output: str,
@@ -67,6 +73,9 @@ def command(
     from cloudlet_deploy.cli import _flow, _plan_view  # --help needs none of it
 
     detail = _plan_view.Detail.of(diff=diff, verbosity=options.verbosity)
+    if allow_hdfs_upgrade:
+        leave = '{"hdfs_allow_upgrade": true}'
+        options = replace(options, extra_vars=(*options.extra_vars, leave))
     rest = _rest(options, components) if resume else None
     if rest:
         options, components = replace(options, limit=rest.limit), rest.components

@@ -208,7 +208,9 @@ def _health(entry):
     except srm_probe.ProbeError as exc:
         return dict(told, healthy=False, explanation=exc.seen, next_step=exc.next_step)
     spent = time.monotonic() - begun
-    return dict(told, healthy=True, explanation="", version=answer.version, seconds=round(spent, 3))
+    told.update(healthy=True, explanation="", version=answer.version, seconds=round(spent, 3))
+    # Of a data node: whether it serves, is being emptied, or may go.
+    return dict(told, state=answer.explanation) if entry["kind"] == "hdfs_datanode" else told
 
 
 # --- certificates and packages ------------------------------------------------------------

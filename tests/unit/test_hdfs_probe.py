@@ -46,7 +46,7 @@ def test_a_leaving_data_node_is_told_of(
     monkeypatch: pytest.MonkeyPatch, state: str, told: str
 ) -> None:
     monkeypatch.setattr(hdfs_probe, "look", lambda *_args: seen(state=state))
-    assert hdfs_probe.ask_datanode("nn", 1, 1, "a.x").version == f"3.4.3, {told}"
+    assert hdfs_probe.ask_datanode("nn", 1, 1, "a.x").explanation == told
     options = {"until": "decommissioned", "node": "a.x"}
     assert (hdfs_cluster.missing(seen(state=state), options) == "") == (state == "Decommissioned")
 

@@ -39,7 +39,6 @@ def test_a_port_is_that_of_its_role(variable: str) -> None:
     if option is None:
         pytest.skip("no role declares it yet")
     assert yaml.safe_load(template["default"]) == option.default
-    assert option.form.startswith("listening port"), "its spec says no Form"
     assert option.role in components.of_groups()[entry["group"]]
     state = _TEMPLATE.fullmatch(entry["state"])
     assert state is not None and state["name"] == f"{option.role}_state"

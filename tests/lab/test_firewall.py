@@ -121,8 +121,8 @@ def story(lab: TestLab) -> dict[str, Any]:
         firewall_client_networks=[f"{address(lab, CLIENT)}/32"],
         firewall_extra_ports=[{"port": port} for port in CLOSED],
     )
-    told["plan"] = lab.plan()
-    told["applied"] = lab.apply()
+    told["plan"] = lab.plan("--component", "firewall")
+    lab.apply("--component", "firewall")
     return told
 
 
@@ -195,7 +195,7 @@ def test_rules_that_a_hand_flushed_are_planned_and_come_back(
     assert not in_place(lab, TRANSFER)
     lab.apply("--component", "firewall")
     assert in_place(lab, TRANSFER)
-    assert "Nothing to do." in lab.apply().stdout
+    assert "Nothing to do." in lab.apply("--component", "firewall").stdout
 
 
 def test_rules_are_there_after_a_power_cut(lab: TestLab, story: dict[str, Any]) -> None:
@@ -229,7 +229,7 @@ def test_a_network_that_lost_its_right_is_refused_and_rollback_gives_it_back(
     assert client.stdout is not None and client.stdout.readline() == "held\n"
     lab.run(TRANSFER, "systemd-run -q --unit=fake50500 python3 -m http.server 50500")
     configure(lab, firewall_client_networks=["192.0.2.0/24"])
-    applied = lab.apply()
+    applied = lab.apply("--component", "firewall")
     assert re.search(rf"reload +unit +{UNIT}", applied.stdout), applied.stdout
     served = reach(lab, CLIENT, TRANSFER, 2811, 50500) | reach(lab, CLIENT, DOOR, 8443)
     assert served == {"ConnectionRefusedError"}

@@ -126,7 +126,7 @@ def ask_datanode(host, port, seconds, node):
             "Look at its journal: journalctl -u hdfs-datanode.service on %s." % node,
             starting=True,
         )
-    return Answer(describe(found), "", "%s, %s" % (seen.version, describe(found)))
+    return Answer("live", describe(found), seen.version)
 
 
 def describe(node):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cloudlet_deploy import content
 from tests.lab import snapshot
 
 DOOR, TRANSFER, CLIENT = "door.lab.test", "data1.lab.test", "client.lab.test"
@@ -127,12 +128,17 @@ def own_state(worker_id: str) -> None:
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Iterator[TestLab]:
-    """Fresh bare hosts for the tests of one module; gone afterwards, also when they fail."""
+    """Fresh bare hosts for the tests of one module; gone afterwards, also when they fail.
+
+    A module that wants another lab than the default one names its inventory in ``DEFINITION``.
+    """
     if os.geteuid() != 0 or shutil.which("podman") is None:
         pytest.skip("the lab needs root and Podman")
     name = "t-" + re.sub(r"[^a-z0-9]+", "-", request.module.__name__.split("_", 1)[-1])
+    definition = getattr(request.module, "DEFINITION", "lab")
+    source = content.root() / "inventories" / definition
     up = subprocess.run(
-        [CLI, "lab", "up", "--name", name, "--output", "json"],
+        [CLI, "lab", "up", "--name", name, "--from", str(source), "--output", "json"],
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,128 @@
+"""The whole storage element over HDFS: files survive what happens to its hosts.
+
+The tests of this module build on each other: bare hosts, an apply, files through both transfer
+servers, and then one misfortune after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from cloudlet_deploy import lab as labs
+from tests.lab.conftest import DOOR, TestLab
+
+pytestmark = pytest.mark.lab
+DEFINITION = "lab-hdfs"
+
+NAMENODE, DATA = "nn.lab.test", ("data1.lab.test", "data2.lab.test")
+DIRECTORY = "/mnt/hadoop/lab"
+SURL = f"srm://{DOOR}:8443/srm/v2/server?SFN={DIRECTORY}"
+NAME = "/var/lib/hadoop-hdfs/name"
+BYTES = 1_000_000_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sent(lab: TestLab) -> str:
+    """The digest of 1 GB that was put through each of the transfer servers."""
+    lab.apply()
+    lab.as_alice(f"head -c {BYTES} /dev/urandom >/tmp/sent")
+    for host in DATA:
+        lab.as_alice(f"globus-url-copy file:///tmp/sent gsiftp://{host}{DIRECTORY}/{host}")
+    return lab.as_alice("sha256sum /tmp/sent").stdout.split()[0]
+
+
+def check_all(lab: TestLab, sent: str) -> None:
+    """Both files are whole on the door's mount, and the door lists them in their size."""
+    found = lab.run(DOOR, f"cd {DIRECTORY} && sha256sum {' '.join(DATA)}").stdout.split()
+    assert found[0::2] == [sent, sent]
+    listed = [line.split() for line in lab.as_alice(f"gfal-ls -l '{SURL}'").stdout.splitlines()]
+    assert {(line[-1], line[4]) for line in listed} >= {(host, str(BYTES)) for host in DATA}
+
+
+def healthy(lab: TestLab, seconds: float = 120) -> str:
+    """What status says once it finds nothing, or at the end of the time."""
+    deadline = time.monotonic() + seconds
+    while (done := lab.cli("status")).returncode != 0 and time.monotonic() < deadline:
+        time.sleep(5)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def formatted(lab: TestLab) -> str:
+    return lab.run(NAMENODE, f"grep -h ID= {NAME}/current/VERSION").stdout
+
+
+def test_what_either_server_took_reads_back_and_is_listed(lab: TestLab, sent: str) -> None:
+    check_all(lab, sent)
+    assert healthy(lab).count("In Service") == len(DATA)
+
+
+def test_a_second_apply_changes_nothing(lab: TestLab) -> None:
+    before = formatted(lab)
+    document = lab.plan()
+    assert [
+        e for e in document["plan"]["hosts"] if any(c["changes"] for c in e["components"])
+    ] == []
+    lab.apply()
+    assert formatted(lab) == before
+
+
+def test_restarts_of_all_hosts_lose_nothing(lab: TestLab, sent: str) -> None:
+    for host in (*DATA, NAMENODE, DOOR):
+        labs.kill(lab.name, host)
+        labs.start(lab.name, host)
+    healthy(lab)
+    check_all(lab, sent)
+
+
+def test_another_setting_restarts_data_nodes_one_at_a_time(lab: TestLab, sent: str) -> None:
+    document = json.loads(lab.apply("-e", "hdfs_datanode_handlers=21", "--output", "json").stdout)
+    restarted = [
+        change["name"]
+        for entry in document["plan"]["hosts"]
+        if entry["host"] in DATA
+        for component in entry["components"]
+        for change in component["changes"]
+        if change["action"] == "restart"
+    ]
+    assert restarted.count("hdfs-datanode.service") == 2
+    since = [
+        lab.run(host, "systemctl show -P ActiveEnterTimestampMonotonic hdfs-datanode").stdout
+        for host in DATA
+    ]
+    # Registering again takes a while; two that restart together are closer.
+    assert abs(int(since[0]) - int(since[1])) > 3_000_000
+    check_all(lab, sent)
+
+
+def test_a_name_directory_that_is_gone_stops_the_apply(lab: TestLab, sent: str) -> None:
+    lab.run(NAMENODE, f"systemctl stop hdfs-namenode && mv {NAME} {NAME}.aside")
+    done = lab.cli("apply", "--yes")
+    told = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1
+    assert NAMENODE in told and f"{NAME} is missing" in told and "docs/how-to/hdfs.md" in told
+    assert lab.run(NAMENODE, f"test -e {NAME}", check=False).returncode != 0
+    assert lab.run(NAMENODE, "systemctl is-active hdfs-namenode", check=False).returncode != 0
+    lab.run(NAMENODE, f"mv {NAME}.aside {NAME}")
+    lab.apply()
+    healthy(lab)
+    check_all(lab, sent)
+
+
+def test_a_lost_data_node_costs_no_file(lab: TestLab, sent: str) -> None:
+    labs.kill(lab.name, DATA[0])
+    try:
+        check_all(lab, sent)
+    finally:
+        labs.start(lab.name, DATA[0])
+
+
+def test_destroy_keeps_the_data(lab: TestLab) -> None:
+    before = formatted(lab)
+    done = lab.cli("destroy", "--confirm", lab.site.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert formatted(lab) == before
+    assert lab.run(NAMENODE, "test -e /etc/hadoop", check=False).returncode != 0

@@ -48,16 +48,18 @@ def malformed(option: Option, found: object) -> str | None:
         return None
     if option.form == "octal mode" and not isinstance(found, str):
         return "must be quoted: YAML takes it for another number"
-    if option.form == "certificate name":
-        problem: str | None = names().dn_problem(text)
-        return problem
-    if option.form == "network":
+    return _problem(option.form, text)
+
+
+def _problem(form: str, text: str) -> str | None:
+    problem: str | None = None
+    if form == "certificate name":
+        problem = names().dn_problem(text)
+    elif form == "network":
         problem = plugins.load("plugin_utils/firewall_rules").network_problem(text)
-        return problem
-    pattern = _FORMS.get(option.form)
-    if pattern is None or pattern.fullmatch(text):
-        return None
-    return _PROBLEMS.get(option.form, f"must be {FORMS[option.form]}")
+    elif form in _FORMS and not _FORMS[form].fullmatch(text):
+        problem = _PROBLEMS.get(form, f"must be {FORMS[form]}")
+    return problem
 
 
 def names() -> ModuleType:

@@ -47,9 +47,7 @@ def test_hdfs_is_mounted(name: str) -> None:
 @pytest.mark.parametrize("server", [DATA1, DATA2])
 def test_what_either_transfer_server_took_is_listed_by_the_door(server: str) -> None:
     client, name = on(CLIENT), f"{MOUNT}/lab/{server}"
-    put = client.run(
-        f"{AS_ALICE} globus-url-copy file:///etc/passwd 'gsiftp://%s%s'", server, name
-    )
+    put = client.run(f"{AS_ALICE} globus-url-copy file:///etc/passwd 'gsiftp://%s%s'", server, name)
     assert put.rc == 0, put.stderr
     listing = client.run(f"{AS_ALICE} gfal-ls -l 'srm://%s:8443/srm/v2/server?SFN=%s'", DOOR, name)
     assert listing.rc == 0, listing.stderr

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from cloudlet_deploy import content
 from cloudlet_deploy import lab as labs
 from tests.lab.conftest import DOOR, TestLab
 
@@ -118,6 +119,25 @@ def test_a_lost_data_node_costs_no_file(lab: TestLab, sent: str) -> None:
         check_all(lab, sent)
     finally:
         labs.start(lab.name, DATA[0])
+
+
+def restore_commands() -> str:
+    """The commands of the how-to, which is what an admin has."""
+    text = (content.root() / "docs/how-to/hdfs.md").read_text()
+    section = text.split("## Restore the name node")[1].split("\n## ")[0]
+    return "\n".join(line for line in section.splitlines() if line.startswith("    "))
+
+
+def test_a_lost_name_directory_is_restored_as_the_how_to_says(lab: TestLab, sent: str) -> None:
+    healthy(lab)
+    before = formatted(lab)
+    lab.run(NAMENODE, "systemctl start hdfs-backup && systemctl stop hdfs-namenode")
+    lab.run(NAMENODE, f"rm -r {NAME}")
+    lab.run(NAMENODE, f"set -e\n{restore_commands()}")
+    lab.apply()
+    healthy(lab)
+    assert formatted(lab) == before
+    check_all(lab, sent)
 
 
 def test_destroy_keeps_the_data(lab: TestLab) -> None:

@@ -108,6 +108,7 @@ def test_a_name_directory_that_is_gone_stops_the_apply(lab: TestLab, sent: str) 
     assert lab.run(NAMENODE, f"test -e {NAME}", check=False).returncode != 0
     assert lab.run(NAMENODE, "systemctl is-active hdfs-namenode", check=False).returncode != 0
     lab.run(NAMENODE, f"mv {NAME}.aside {NAME}")
+    lab.apply("--limit", NAMENODE)  # the mounts cannot be looked into before it is back
     lab.apply()
     healthy(lab)
     check_all(lab, sent)
@@ -134,7 +135,7 @@ def test_a_lost_name_directory_is_restored_as_the_how_to_says(lab: TestLab, sent
     lab.run(NAMENODE, "systemctl start hdfs-backup && systemctl stop hdfs-namenode")
     lab.run(NAMENODE, f"rm -r {NAME}")
     lab.run(NAMENODE, f"set -e\n{restore_commands()}")
-    lab.apply()
+    lab.apply("--limit", NAMENODE)
     healthy(lab)
     assert formatted(lab) == before
     check_all(lab, sent)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 @click.option(
     "--transfer", multiple=True, metavar="HOST", help="A transfer server; may be given repeatedly."
 )
+@click.option("--namenode", metavar="HOST", help="The name node of HDFS, to store the data there.")
+@click.option(
+    "--datanode", multiple=True, metavar="HOST", help="A data node of it; may be given repeatedly."
+)
 @click.option("--ca-files", metavar="DIR", help="Directory with the CA files by hash.")
 @output_option
 def command(
@@ -35,6 +39,8 @@ def command(
     kind: str,
     door: str | None,
     transfer: tuple[str, ...],
+    namenode: str | None,
+    datanode: tuple[str, ...],
     ca_files: str | None,
     output: str,
 ) -> ExitCode:
@@ -49,11 +55,21 @@ def command(
       cloudlet-deploy init mysite --door door.example.org \\
           --transfer data1.example.org --transfer data2.example.org \\
           --ca-files /etc/grid-security/certificates
+      cloudlet-deploy init mysite --door door.example.org --namenode nn.example.org \\
+          --datanode data1.example.org --transfer data1.example.org \\
+          --datanode data2.example.org --transfer data2.example.org
     """
     from cloudlet_deploy.site import scaffold  # --help needs none of it
 
     path = str(Path(ca_files).expanduser().absolute()) if ca_files else None
-    site = scaffold.render(kind, door=door, transfer=tuple(dict.fromkeys(transfer)), ca_files=path)
+    site = scaffold.render(
+        kind,
+        door=door,
+        transfer=tuple(dict.fromkeys(transfer)),
+        ca_files=path,
+        namenode=namenode,
+        datanodes=tuple(dict.fromkeys(datanode)),
+    )
     scaffold.write(site, directory)
     if output == "json":
         from cloudlet_deploy.cli import render

@@ -45,11 +45,18 @@ class Scaffold:
 
 
 def render(
-    kind: str, *, door: str | None, transfer: tuple[str, ...], ca_files: str | None
+    kind: str,
+    *,
+    door: str | None,
+    transfer: tuple[str, ...],
+    ca_files: str | None,
+    namenode: str | None = None,
+    datanodes: tuple[str, ...] = (),
 ) -> Scaffold:
     """The files of a new site of ``kind`` (a key of ``components.KINDS``).
 
-    Hosts that are None or empty, and ``ca_files``, become placeholders.
+    Hosts that are None or empty, and ``ca_files``, become placeholders. With a name node, or
+    data nodes, the storage is HDFS.
 
     Raises:
         UsageError: the kind is not available, or a host name is none.
@@ -59,14 +66,21 @@ def render(
             f"Sites of the kind {kind!r} are not available in this release.",
             next_step=f"Available: --kind {', '.join(components.KINDS)}.",
         )
-    for host in (door, *transfer):
+    for host in (door, *transfer, namenode, *datanodes):
         if host is not None and not _HOST.match(host):
             raise UsageError(
                 f"{host!r} is no host name.",
                 next_step="Give the full name that the host's certificate carries.",
             )
     directory = content.root() / "templates" / "init" / components.KINDS[kind]
-    given = {"door": door, "transfer": transfer, "ca_files": ca_files}
+    given = {
+        "door": door,
+        "transfer": transfer,
+        "ca_files": ca_files,
+        "hdfs": bool(namenode or datanodes),
+        "namenode": namenode,
+        "datanodes": datanodes,
+    }
     files: dict[str, str] = {}
     fill_in: list[FillIn] = []
     for template in sorted(directory.rglob("*.j2")):

@@ -81,8 +81,23 @@ def test_one_host_may_be_both(tmp_path: Path) -> None:
     assert _placeholders(tmp_path / "new") == FILES
 
 
+def test_a_site_over_hdfs_validates(tmp_path: Path) -> None:
+    options = ["--namenode", "nn.lab", "--datanode", "a.lab", "--datanode", "b.lab"]
+    _init(tmp_path / "new", "--door", "se.lab", "--transfer", "a.lab", *options)
+    loaded = site.load(tmp_path / "new")
+    assert loaded.groups["hdfs_namenode"] == ("nn.lab",)
+    assert loaded.groups["hdfs_datanode"] == ("a.lab", "b.lab")
+    assert loaded.hosts["se.lab"].values["storage_backend"].value == "hdfs"
+    assert _placeholders(tmp_path / "new") == FILES
+
+
+def test_one_data_node_is_enough_to_mean_hdfs(tmp_path: Path) -> None:
+    output = _json_of(tmp_path / "new", "--datanode", "a.lab")
+    assert "nn.example.org" in {item["setting"] for item in output["fill_in"]}
+
+
 def test_every_variable_stands_there_with_its_meaning(tmp_path: Path) -> None:
-    _init(tmp_path / "new")
+    _init(tmp_path / "new", "--namenode", "nn.lab", "--datanode", "a.lab")
     text = "\n".join(path.read_text() for path in (tmp_path / "new/group_vars").iterdir())
     flat = " ".join(re.sub("^# ", "", text, flags=re.MULTILINE).split())
     deployed = {role for roles in components.of_groups().values() for role in roles}

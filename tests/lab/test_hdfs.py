@@ -7,13 +7,17 @@ servers, and then one misfortune after the other.
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 from cloudlet_deploy import content
 from cloudlet_deploy import lab as labs
-from tests.lab.conftest import DOOR, TestLab
+from tests.lab.conftest import CLI, DOOR, TestLab, set_values
 
 pytestmark = pytest.mark.lab
 DEFINITION = "lab-hdfs"
@@ -21,12 +25,34 @@ DEFINITION = "lab-hdfs"
 NAMENODE, DATA = "nn.lab.test", ("data1.lab.test", "data2.lab.test")
 DIRECTORY = "/mnt/hadoop/lab"
 SURL = f"srm://{DOOR}:8443/srm/v2/server?SFN={DIRECTORY}"
+SPARE = "data3.lab.test"
 NAME = "/var/lib/hadoop-hdfs/name"
+LEDGER = "/var/lib/cloudlet-deploy/ledger.json"
 BYTES = 1_000_000_000
 
 
+@pytest.fixture(scope="module")
+def begun(lab: TestLab) -> str:
+    """The cluster id for which the power went off in the middle of the formatting."""
+    staging = f"{Path(NAME).parent}/.{Path(NAME).name}.formatting"
+    with subprocess.Popen(
+        [CLI, "apply", "-i", str(lab.site), "--yes"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as apply:
+        while lab.run(NAMENODE, f"test -d {staging}", check=False).returncode != 0:
+            assert apply.poll() is None, "the formatting was not seen"
+        labs.kill(lab.name, NAMENODE)
+    assert apply.returncode == 3
+    labs.start(lab.name, NAMENODE)
+    assert lab.run(NAMENODE, f"test -e {NAME}", check=False).returncode != 0
+    (cluster_id,) = set(re.findall(r"CID-[0-9a-f-]+", lab.run(NAMENODE, f"cat {LEDGER}").stdout))
+    return cluster_id
+
+
 @pytest.fixture(scope="module", autouse=True)
-def sent(lab: TestLab) -> str:
+def sent(lab: TestLab, begun: str) -> str:
     """The digest of 1 GB that was put through each of the transfer servers."""
     lab.apply()
     lab.as_alice(f"head -c {BYTES} /dev/urandom >/tmp/sent")
@@ -54,6 +80,12 @@ def healthy(lab: TestLab, seconds: float = 120) -> str:
 
 def formatted(lab: TestLab) -> str:
     return lab.run(NAMENODE, f"grep -h ID= {NAME}/current/VERSION").stdout
+
+
+def test_a_formatting_that_was_cut_off_is_finished_with_its_own_id(
+    lab: TestLab, begun: str
+) -> None:
+    assert begun in formatted(lab)
 
 
 def test_what_either_server_took_reads_back_and_is_listed(lab: TestLab, sent: str) -> None:
@@ -138,6 +170,46 @@ def test_a_lost_name_directory_is_restored_as_the_how_to_says(lab: TestLab, sent
     lab.apply("--limit", NAMENODE)
     healthy(lab)
     assert formatted(lab) == before
+    check_all(lab, sent)
+
+
+def planned(lab: TestLab) -> dict[str, set[str]]:
+    """The components that a plan would change, by host."""
+    return {
+        entry["host"]: {part["component"] for part in entry["components"] if part["changes"]}
+        for entry in lab.plan()["plan"]["hosts"]
+        if any(part["changes"] for part in entry["components"])
+    }
+
+
+def test_a_new_data_node_comes_and_an_old_one_is_let_go_when_it_is_empty(
+    lab: TestLab, sent: str
+) -> None:
+    hosts = yaml.safe_load((lab.site / "hosts.yml").read_text())
+    del hosts["lab_spares"]
+    hosts["hdfs_datanode"]["hosts"][SPARE] = None
+    (lab.site / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    # The others let it in; none of their servers is touched.
+    wanted = {host: {"firewall"} for host in (NAMENODE, *DATA)}
+    assert planned(lab) == {**wanted, SPARE: {"firewall", "java", "hdfs"}}
+    lab.apply()
+
+    leaving = lab.site / "host_vars" / f"{DATA[0]}.yml"
+    set_values(leaving, hdfs_state="absent")
+    refused = lab.cli("apply", "--yes", "--limit", DATA[0])
+    assert refused.returncode == 1
+    assert "In Service" in refused.stdout + refused.stderr
+
+    set_values(leaving, hdfs_state="present", hdfs_decommission=True)
+    assert planned(lab) == {NAMENODE: {"hdfs"}}
+    lab.apply()
+    deadline = time.monotonic() + 300
+    while "Decommissioned" not in lab.cli("status").stdout and time.monotonic() < deadline:
+        time.sleep(5)
+    set_values(leaving, hdfs_state="absent")
+    lab.apply()
+    there = lab.run(DATA[0], "systemctl is-active hdfs-datanode", check=False)
+    assert there.stdout.strip() != "active"
     check_all(lab, sent)
 
 

@@ -56,7 +56,9 @@ def test_what_either_transfer_server_took_is_listed_by_the_door(server: str) -> 
     assert on(DOOR).file(name).sha256sum == content
 
 
-@pytest.mark.parametrize(("host", "port"), [(NAME, 8020), (NAME, 9870), (DATA1, 9866)])
+@pytest.mark.parametrize(
+    ("host", "port"), [(NAME, 8020), (NAME, 9870), (DATA1, 9866), (DATA1, 9864)]
+)
 def test_hdfs_is_closed_to_strangers(host: str, port: int) -> None:
     knock = on(CLIENT).run("bash -c ': </dev/tcp/%s/%s'", host, str(port))
     assert "Connection refused" in knock.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ log = logging.getLogger("hdfs-mount")
 
 #: Bytes of one request to the data nodes.
 PIECE = 8 << 20
+#: Seconds after which a piece was slow: a data node that is gone takes some to be given up.
+_SLOW = 1.0
 #: Bytes that wait for what belongs before them: GridFTP's streams overtake each other.
 _OVERTAKING = 64 << 20
 
@@ -27,6 +30,7 @@ class Reading:
         self._lock = threading.Lock()
         self._reader: Any = cluster.call(lambda client: client.read(path))
         self._size = len(self._reader)
+        self._slow = False
         self._here: tuple[int, bytes] = (0, b"")
         self._next: tuple[int, Callable[[], bytes]] | None = None
 
@@ -45,6 +49,10 @@ class Reading:
             return found
 
     def _piece(self, begin: int) -> bytes:
+        if self._slow:
+            # The name node may know by now which data node is gone.
+            self._slow = False
+            self._reader = self._cluster.call(lambda client: client.read(self._path))
         ready, self._next = self._next, None
         if ready is not None and ready[0] == begin:
             try:
@@ -63,7 +71,9 @@ class Reading:
         length = min(PIECE, self._size - begin)
 
         def fetch() -> bytes:
+            began = time.monotonic()
             data: bytes = reader.read_range(begin, length)
+            self._slow = self._slow or time.monotonic() - began > _SLOW
             if len(data) != length:
                 raise OSError(errno.EIO, f"{len(data)} bytes instead of {length}")
             return data

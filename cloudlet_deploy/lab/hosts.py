@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from dataclasses import dataclass
 
 from cloudlet_deploy.errors import RunFailedError
@@ -17,13 +18,19 @@ from cloudlet_deploy.lab.model import (
     network_name,
     volume_name,
 )
-from cloudlet_deploy.lab.podman import Podman
+from cloudlet_deploy.lab.podman import Podman, last_words
 from cloudlet_deploy.lab.site import LabSite
 from cloudlet_deploy.lab.ssh import ADMIN, public_half
 
 #: Numeric ids of the accounts that the images make, in the order in which they make them.
 _FIRST_ID = 1000
 _IDS = {name: _FIRST_ID + place for place, name in enumerate((ADMIN, *USERS))}
+
+#: Podman makes all of /proc/sys read-only. Below net a host sees the settings of its own network
+#: namespace; those of the whole machine are not there, or the kernel refuses their change.
+#: All else in /proc/sys would change the machine itself and stays read-only.
+_OWN_SETTINGS = """mount --bind /proc/sys/net /proc/sys/net
+mount -o remount,bind,rw /proc/sys/net"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,23 @@ class Maker:
         self.podman.run(
             "cp", "--archive=false", "-", f"{container}:/", stdin=files_of(spec, self.site)
         )
-        self.podman.run("start", container)
+        start(self.podman, container)
+
+
+def start(podman: Podman, container: str) -> None:
+    """Start a host, and let it change the kernel's network settings that are its own.
+
+    Raises RunFailedError.
+    """
+    podman.run("start", container)
+    pid = podman.run("inspect", "--format={{.State.Pid}}", container).stdout.strip()
+    enter = ("nsenter", f"--target={pid}", "--mount", "--net", "sh", "-ec", _OWN_SETTINGS)
+    entered = subprocess.run(enter, capture_output=True, text=True, check=False)
+    if entered.returncode != 0:
+        raise RunFailedError(
+            f"{container} cannot be given its network settings: {last_words(entered.stderr)}",
+            next_step=f"Did it stop again? Look with: podman logs {container}",
+        )
 
 
 def mac_address(container: str) -> str:

@@ -20,6 +20,7 @@ from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError, UsageError
 from cloudlet_deploy.lab import definition, image
 from cloudlet_deploy.lab.hosts import Maker
+from cloudlet_deploy.lab.hosts import start as start_host
 from cloudlet_deploy.lab.model import (
     LABEL_ADDRESS,
     LABEL_DIRECTORY,
@@ -98,7 +99,7 @@ def up(
                 )
             )
             stopped = [host for host in present.values() if host.state != "running"]
-            list(pool.map(lambda host: podman.run("start", host.container), stopped))
+            list(pool.map(lambda host: start_host(podman, host.container), stopped))
             fresh = [spec.name for spec in missing] + [host.name for host in stopped]
             list(pool.map(lambda host: site.keys.wait(host, addresses[host]), fresh))
         for host in fresh:
@@ -196,7 +197,7 @@ def kill(name: str, host: str) -> None:
 def start(name: str, host: str) -> LabHost:
     """Start a host that was killed: same address and files. Returns when it takes ssh."""
     with _existing(name, host) as (podman, lab, which):
-        podman.run("start", which.container)
+        start_host(podman, which.container)
         LabSite(lab.site).keys.wait(which.name, which.address)
         return _lab(podman, name).host(host)
 

@@ -14,8 +14,8 @@ from cloudlet_deploy.run.events import Change
 from cloudlet_deploy.run.record import Record
 
 #: What brings a thing of each kind to a host, and what takes it away again.
-_COMES = {"create", "install", "enable", "start"}
-_GOES = {"remove", "uninstall", "disable", "stop"}
+_COMES = {"create", "install", "enable", "start", "set"}
+_GOES = {"remove", "uninstall", "disable", "stop", "restore"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     config_plan,
     config_store,
     host_state,
+    sysctls,
 )
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import change
 
@@ -56,12 +57,15 @@ def histories(state_dir=host_state.STATE_DIR):
         records = store.records()
         journal = store.journal() or {}
         committing = journal.get("phase") == "commit"
+        unended = committing or name in busy
+        if manifest["same_as"] and not unended:
+            unended = sysctls.behind(store, manifest)
         found.append(
             {
                 "set": name,
                 "generation": manifest["generation"],
                 "position": config_plan.position(manifest),
-                "unfinished": bool(manifest["same_as"]) and (committing or name in busy),
+                "unfinished": bool(manifest["same_as"]) and unended,
                 "journal": committing,
                 "generations": [_told(records, number) for number in sorted(records)],
             }

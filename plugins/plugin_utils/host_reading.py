@@ -18,6 +18,7 @@ echo "uid=$(id -u)"
 echo "machine=$(uname -m)"
 echo "init=$(cat /proc/1/comm)"
 echo "sets=$(ls /var/lib/cloudlet-deploy/sets 2>/dev/null | tr '\\n' ' ')"
+grep -q '"sysctl:' /var/lib/cloudlet-deploy/ledger.json 2>/dev/null && echo "sysctls=yes"
 for python in %s; do
   version=$("$python" -c "import sys; print('%%d.%%d' %% sys.version_info[:2])" 2>/dev/null) ||
     continue
@@ -40,7 +41,8 @@ def host_reading(stdout):
 
     ``stdout`` holds ``key=value`` lines: ``ID``, ``VERSION_ID``, ``PRETTY_NAME`` of
     os-release, and ``uid``, ``python``, ``python_version``, ``init``, ``machine``, ``sets``
-    (the config sets that the host has, which ``setup`` knows nothing of).
+    (the config sets that the host has, which ``setup`` knows nothing of), ``sysctls`` (yes if
+    it has kernel settings of ours).
     """
     said = _lines(stdout)
     identity = said.get("ID", "")
@@ -60,6 +62,7 @@ def host_reading(stdout):
         "service_mgr": said.get("init", ""),
         "user_uid": int(said.get("uid", "-1")),
         "cloudlet_sets": said.get("sets", "").split(),
+        "cloudlet_sysctls": said.get("sysctls") == "yes",
     }
 
 

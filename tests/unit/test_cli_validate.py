@@ -40,12 +40,12 @@ def _write(home: Path, more: str) -> None:
 
 def test_a_valid_site(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "-i", str(home)]) == 0
-    assert capsys.readouterr().out == "valid: 2 hosts, 8 components\n"
+    assert capsys.readouterr().out == "valid: 2 hosts, 9 components\n"
 
 
 def test_a_limit(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "-i", str(home), "-l", "gridftp"]) == 0
-    assert capsys.readouterr().out == "valid: 1 host, 6 components\n"
+    assert capsys.readouterr().out == "valid: 1 host, 7 components\n"
 
 
 def test_faults_are_shown_in_80_columns_with_exit_4(
@@ -65,7 +65,7 @@ def test_warnings_do_not_fail(home: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["validate", "-i", str(home)]) == 0
     out = capsys.readouterr().out
     assert "all.yml:6: warning: " in out
-    assert out.endswith("valid: 2 hosts, 8 components\n")
+    assert out.endswith("valid: 2 hosts, 9 components\n")
 
 
 def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,19 @@ def test_python_3_10_is_newer_than_3_9() -> None:
 
 def test_an_answer_that_is_none_gives_faults_and_no_error() -> None:
     assert len(host_faults(host_reading(""))) == 4
+
+
+def test_kernel_settings_of_ours_are_found_in_the_ledger(tmp_path: Path) -> None:
+    script = SCRIPT.replace("/var/lib/cloudlet-deploy", str(tmp_path)) % "python3"
+    for ledger, there in (
+        (None, False),
+        ('{"entries": {"unit:a.service": {"before": {}}}}', False),
+        ('{"entries": {"sysctl:net.core.somaxconn": {"before": "4096"}}}', True),
+    ):
+        if ledger:
+            (tmp_path / "ledger.json").write_text(ledger)
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        assert host_reading(done.stdout)["cloudlet_sysctls"] is there
 
 
 def test_the_script_runs_in_a_plain_shell() -> None:

@@ -114,7 +114,9 @@ def document(outcome: RunOutcome) -> dict[str, Any]:
 
 
 def some_outcome() -> RunOutcome:
-    changes = (*created("/etc/one"), Change("task", "Do it", "change"))
+    setting = Change("sysctl", "net.core.somaxconn", "set", "4096 -> 8192")
+    back = Change("sysctl", "vm.max_map_count", "restore", "99999 -> 65530")
+    changes = (*created("/etc/one"), Change("task", "Do it", "change"), setting, back)
     part = ComponentOutcome(
         *("door", "bestman", Status.CHANGED, changes, (diff("/etc/one"),), {"ok": 1}, 1.5)
     )
@@ -127,6 +129,12 @@ def test_the_document_has_its_written_form() -> None:
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(document(some_outcome()), schema)
+
+
+def test_kernel_settings_are_shown_with_both_values(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = lines_of(capsys, list(some_outcome().components[0].changes))
+    assert "    set      sysctl  net.core.somaxconn  4096 -> 8192" in shown
+    assert any(line.endswith("1 to set, 1 to restore") for line in shown), shown
 
 
 @pytest.mark.parametrize("key", ["hosts", "complete", "seconds", "warnings"])

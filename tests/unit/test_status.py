@@ -181,10 +181,13 @@ def test_a_host_that_left_is_named_with_what_it_holds() -> None:
         record(6, "elsewhere", Change(*FILE, "create"), sources=("/srv/other",)),
         record(7, "undone", Change(*FILE, "create")),
         record(8, "undone", Change(*FILE, "remove")),
+        record(9, "gone", Change("sysctl", "net.core.somaxconn", "set")),
+        record(10, "gone", Change("sysctl", "vm.max_map_count", "set")),
+        record(11, "gone", Change("sysctl", "vm.max_map_count", "restore")),
     ]
     (left,) = left_hosts(records, ["/srv/my-site"], {"here"})
-    assert (left.host, left.holds) == ("gone", (FILE,))
-    assert left.run == records[0].run_id
+    assert (left.host, left.holds) == ("gone", (FILE, ("sysctl", "net.core.somaxconn")))
+    assert left.run == records[-1].run_id
 
 
 # --- how it looks -------------------------------------------------------------------------

@@ -242,5 +242,5 @@ def test_json_names_what_was_not_checked(home: Path, capsys: pytest.CaptureFixtu
     assert main(["validate", "-i", str(home)]) == 0
     said = capsys.readouterr().out
     assert "Not checked:\n" in said
-    assert said.endswith("valid: 2 hosts, 8 components\n")
+    assert said.endswith("valid: 2 hosts, 9 components\n")
     assert max(map(len, said.splitlines())) <= 80 or str(home) in said

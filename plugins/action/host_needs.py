@@ -20,6 +20,17 @@ def _list(**options):
 
 _TEXT = {"type": "str", "required": True}
 _MB = {"type": "int", "required": True}
+#: Ways to read what is in force, and what each of them must be told.
+_READ_WITH = {
+    "at_start": [],
+    "backlog": ["port"],
+    "environment": ["name"],
+    "hadoop": ["port", "key"],
+    "jvm": ["flag"],
+    "limit": ["name"],
+    "sysctl": ["name"],
+    "tasks_max": [],
+}
 _SPEC = {
     "component": _TEXT,
     "accounts": {"type": "list", "elements": "dict", "default": []},
@@ -52,6 +63,27 @@ _SPEC = {
     ),
     "programs": _list(name=_TEXT, argv={"type": "list", "elements": "str", "required": True}),
     "space": _list(path=_TEXT, what=_TEXT, mb=_MB),
+    "tuned": _list(
+        variable=_TEXT,
+        unit={"type": "str", "default": ""},
+        file=_TEXT,
+        pattern=_TEXT,
+        read={
+            "type": "dict",
+            "required": True,
+            "options": {
+                "kind": {"type": "str", "required": True, "choices": list(_READ_WITH)},
+                "name": {"type": "str"},
+                "flag": {"type": "str"},
+                "divide": {"type": "int", "default": 1},
+                "port": {"type": "int"},
+                "key": {"type": "str"},
+            },
+            "required_if": [("kind", kind, more) for kind, more in _READ_WITH.items()],
+        },
+        **{"as": {"type": "str", "choices": ["int", "str", "bool"], "default": "int"}},
+        values={"type": "dict", "default": {}},
+    ),
     "units": {"type": "list", "elements": "str", "default": []},
 }
 

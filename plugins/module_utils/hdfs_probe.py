@@ -1,6 +1,7 @@
 # Copyright: the cloudlet-deploy founders
 # GNU General Public License v3.0 or later (see LICENSE)
-"""What the name node says of itself and of its data nodes, by its JMX page.
+"""What the name node says of itself and of its data nodes, by its JMX page,
+and what a daemon of HDFS runs with, by its configuration page.
 
 Runs on Python 3.9 and later.
 """
@@ -8,8 +9,10 @@ Runs on Python 3.9 and later.
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils.srm_probe import Answer, ProbeError
 
@@ -19,7 +22,8 @@ _SYSTEM = "Hadoop:service=NameNode,name=FSNamesystem"
 
 
 class Cluster(NamedTuple):
-    """One look at the name node. ``nodes`` is what it says of each data node, by host name."""
+    """One look at the name node. ``nodes`` is what it says of each data node, by host name;
+    ``silent`` are the whole seconds since it heard of it."""
 
     cluster_id: str
     version: str
@@ -48,6 +52,11 @@ class Cluster(NamedTuple):
         return ", ".join(told)
 
 
+def _opener():
+    # Never through a proxy: these are the site's own hosts.
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def _bean(opener, base, name, seconds):
     with opener.open("%s/jmx?qry=%s" % (base, name), timeout=seconds) as answer:
         beans = json.load(answer)["beans"]
@@ -56,8 +65,7 @@ def _bean(opener, base, name, seconds):
 
 def look(host, port, seconds=10):
     """A ``Cluster``. Raises ProbeError."""
-    # Never through a proxy: these are the site's own hosts.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = _opener()
     base = "http://%s:%d" % (host, port)
     try:
         info = _bean(opener, base, _INFO, seconds)
@@ -86,6 +94,7 @@ def read(info, state, system):
                 "state": node.get("adminState")
                 or ("Decommissioned" if decommissioned else "In Service"),
                 "left": leaving.get(name, {}).get("underReplicatedBlocks"),
+                "silent": node.get("lastContact"),
             }
     return Cluster(
         info["ClusterId"],
@@ -95,6 +104,46 @@ def read(info, state, system):
         int(state["UnderReplicatedBlocks"]),
         nodes,
     )
+
+
+def setting(port, key, seconds):
+    """What the daemon with this web port on this host was started with, as text.
+
+    Raises ProbeError, also where it has no such key.
+    """
+    asked = urllib.request.Request(
+        "http://127.0.0.1:%d/conf?name=%s" % (port, key), headers={"Accept": "application/json"}
+    )
+    try:
+        with _opener().open(asked, timeout=seconds) as answer:
+            return str(json.load(answer)["property"]["value"])
+    except (OSError, ValueError, LookupError, TypeError) as exc:
+        reason = getattr(exc, "reason", None) or exc
+        raise ProbeError(
+            "the configuration page on port %d does not tell %s: %s" % (port, key, reason),
+            "Look at the journal of the unit.",
+            starting=True,
+            refused=isinstance(reason, ConnectionRefusedError),
+        ) from exc
+
+
+def addresses(directory):
+    """(name node, port of its web pages, name of this data node) by the configuration there.
+
+    ``directory`` is the role's, on this host. Raises ProbeError.
+    """
+    path = os.path.join(directory, "hdfs-site.xml")
+    try:
+        values = {
+            one.findtext("name"): one.findtext("value") for one in ElementTree.parse(path).getroot()
+        }
+        host, _, port = values["dfs.namenode.http-address"].rpartition(":")
+        return host, int(port), values["dfs.datanode.hostname"]
+    except (OSError, ValueError, KeyError, ElementTree.ParseError) as exc:
+        raise ProbeError(
+            "%s does not name the name node and this data node: %s" % (path, exc),
+            "Apply the component hdfs to this host.",
+        ) from exc
 
 
 def ask_namenode(host, port, seconds):

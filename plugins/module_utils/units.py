@@ -11,10 +11,10 @@ import time
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import change, tail
 
-#: What the decision and the error messages need of ``systemctl show``.
+#: What the decision, the error messages and readings need of ``systemctl show``.
 PROPERTIES = (
     "ActiveState", "SubState", "UnitFileState", "InvocationID", "NeedDaemonReload", "LoadState",
-    "CanReload", "Type", "Result", "ExecMainStatus",
+    "CanReload", "Type", "Result", "ExecMainStatus", "MainPID", "ControlGroup",
 )  # fmt: skip
 #: Enablement that ``systemctl enable`` and ``disable`` do not change: others pull the unit in.
 _FIXED = ("static", "indirect", "generated", "transient")

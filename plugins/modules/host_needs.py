@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Adds to the fact C(cloudlet_needs), by component. P(cloudlet.deploy.host_preflight#module) looks
     before a deployment whether the host has it, P(cloudlet.deploy.host_status#module) afterwards
-    whether it is still so; each in one call for all roles of a host.
+    whether it is still so, and P(cloudlet.deploy.host_tuning#module) what of the settings is in
+    force; each in one call for all roles of a host.
   - Runs on the controller only and changes nothing.
 options:
   component:
@@ -193,6 +194,74 @@ options:
         description: How much it will hold, in MiB; files that are there already count.
         type: int
         required: true
+  tuned:
+    description: Settings that can be tuned, and how to tell what is in force of each.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      variable:
+        description: The variable that the role takes it from.
+        type: str
+        required: true
+      unit:
+        description: The unit whose process has it; empty for the kernel's.
+        type: str
+        default: ""
+      file:
+        description: The file that the role writes it to.
+        type: str
+        required: true
+      pattern:
+        description:
+          - A regular expression of Python, whose one group is the value in that file. C(^) and C($)
+            are the ends of a line. Where it is found more than once the last one counts.
+        type: str
+        required: true
+      read:
+        description: How to read what is in force.
+        type: dict
+        required: true
+        suboptions:
+          kind:
+            description:
+              - V(at_start) is what the file says, where the unit's process has started since.
+              - V(backlog) is that of the listening socket O(tuned[].read.port).
+              - V(environment) is a variable O(tuned[].read.name) of the process.
+              - V(hadoop) is the O(tuned[].read.key) that a daemon of Hadoop tells on its web port
+                O(tuned[].read.port).
+              - V(jvm) is a O(tuned[].read.flag) of the Java virtual machine.
+              - V(limit) is the soft limit O(tuned[].read.name) as C(/proc/PID/limits) names it.
+              - V(sysctl) is the kernel's O(tuned[].read.name); of several numbers the last.
+              - V(tasks_max) is what the control groups of the process allow.
+            type: str
+            required: true
+            choices: [at_start, backlog, environment, hadoop, jvm, limit, sysctl, tasks_max]
+          name:
+            description: Of an environment variable, a limit or a sysctl.
+            type: str
+          flag:
+            description: Of the virtual machine.
+            type: str
+          divide:
+            description: What the flag's number is divided by, to be in the variable's unit.
+            type: int
+            default: 1
+          port:
+            description: A TCP port of this host.
+            type: int
+          key:
+            description: A property of Hadoop.
+            type: str
+      as:
+        description: What the variable holds.
+        type: str
+        choices: [int, str, bool]
+        default: int
+      values:
+        description: Values of the variable by the words of host and file for them, if these differ.
+        type: dict
+        default: {}
   units:
     description: Units that are to be enabled and active.
     type: list

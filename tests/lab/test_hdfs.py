@@ -11,6 +11,7 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -113,22 +114,55 @@ def test_restarts_of_all_hosts_lose_nothing(lab: TestLab, sent: str) -> None:
 
 def test_another_setting_restarts_data_nodes_one_at_a_time(lab: TestLab, sent: str) -> None:
     document = json.loads(lab.apply("-e", "hdfs_datanode_handlers=21", "--output", "json").stdout)
-    restarted = [
+    assert restarts(document["plan"]).count("hdfs-datanode.service") == 2
+    one_at_a_time(lab)
+    check_all(lab, sent)
+
+
+def restarts(outcome: dict[str, Any]) -> list[str]:
+    """The units that restart, one entry a host."""
+    return [
         change["name"]
-        for entry in document["plan"]["hosts"]
-        if entry["host"] in DATA
+        for entry in outcome["hosts"]
         for component in entry["components"]
         for change in component["changes"]
         if change["action"] == "restart"
     ]
-    assert restarted.count("hdfs-datanode.service") == 2
-    since = [
-        lab.run(host, "systemctl show -P ActiveEnterTimestampMonotonic hdfs-datanode").stdout
-        for host in DATA
-    ]
+
+
+def came_up(lab: TestLab, host: str, unit: str) -> int:
+    """When the unit came up, in microseconds of a clock that all hosts of a lab share."""
+    show = f"systemctl show -P ActiveEnterTimestampMonotonic {unit}"
+    return int(lab.run(host, show).stdout)
+
+
+def one_at_a_time(lab: TestLab) -> None:
+    """The name node came up first, and the second data node once the first was back."""
+    first, second = sorted(came_up(lab, host, "hdfs-datanode") for host in DATA)
+    assert came_up(lab, NAMENODE, "hdfs-namenode") < first
     # Registering again takes a while; two that restart together are closer.
-    assert abs(int(since[0]) - int(since[1])) > 3_000_000
+    assert second - first > 3_000_000
+
+
+def test_a_rollback_restarts_data_nodes_one_at_a_time_too(lab: TestLab, sent: str) -> None:
+    before = [came_up(lab, host, "hdfs-datanode") for host in DATA]
+    foretold = json.loads(lab.cli("rollback", "--check", "--output", "json").stdout)
+    done = lab.cli("rollback", "--yes", "--output", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)["result"]
+    units = ["hdfs-datanode.service", "hdfs-datanode.service", "hdfs-namenode.service"]
+    assert sorted(restarts(foretold["plan"])) == sorted(restarts(result)) == units
+    after = [came_up(lab, host, "hdfs-datanode") for host in DATA]
+    assert min(after) > max(before)
+    one_at_a_time(lab)
+    for host in (NAMENODE, *DATA):
+        site = lab.run(host, "cat /etc/hadoop/cloudlet/hdfs-site.xml").stdout
+        assert "<name>dfs.datanode.handler.count</name><value>20</value>" in site
     check_all(lab, sent)
+    # There is nothing before the first apply, and nothing that still waits for a restart.
+    again = lab.cli("rollback", "--yes")
+    assert again.returncode == 0 and "Nothing to do." in again.stdout, again.stdout + again.stderr
+    assert [came_up(lab, host, "hdfs-datanode") for host in DATA] == after
 
 
 def test_a_name_directory_that_is_gone_stops_the_apply(lab: TestLab, sent: str) -> None:

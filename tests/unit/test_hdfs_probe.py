@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.cloudlet.deploy.plugins.module_utils import hdfs_probe
+from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result
 from ansible_collections.cloudlet.deploy.plugins.module_utils.srm_probe import ProbeError
 from ansible_collections.cloudlet.deploy.plugins.modules import hdfs_cluster
 
 
 def seen(
-    safe_mode: str = "", under: int = 0, missing: int = 0, state: str = "In Service"
+    safe_mode: str = "",
+    under: int = 0,
+    missing: int = 0,
+    state: str = "In Service",
+    silent: int = 1,
 ) -> hdfs_probe.Cluster:
     info = {
         "ClusterId": "CID-1",
         "SoftwareVersion": "3.4.3",
         "Safemode": safe_mode,
         "NumberOfMissingBlocks": missing,
-        "LiveNodes": json.dumps({"a.x:9866": {"adminState": state}}),
-        "DeadNodes": json.dumps({"b.x:9866": {"adminState": "In Service"}}),
+        "LiveNodes": json.dumps({"a.x:9866": {"adminState": state, "lastContact": silent}}),
+        "DeadNodes": json.dumps({"b.x:9866": {"adminState": "In Service", "lastContact": 1}}),
         "DecomNodes": json.dumps({"a.x:9866": {"underReplicatedBlocks": 7}}),
     }
     return hdfs_probe.read(info, {"UnderReplicatedBlocks": under}, {"MissingBlocks": missing})
@@ -58,6 +64,41 @@ def test_a_data_node_that_does_not_report_is_unhealthy(
     monkeypatch.setattr(hdfs_probe, "look", lambda *_args: seen())
     with pytest.raises(ProbeError, match=words):
         hdfs_probe.ask_datanode("nn", 1, 1, node)
+
+
+@pytest.mark.parametrize(
+    ("silent", "up", "back"), [(0, 5.0, True), (4, 5.0, True), (5, 5.0, False), (0, 0.0, False)]
+)
+def test_a_data_node_is_back_when_it_was_heard_of_since_its_start(
+    silent: int, up: float, back: bool
+) -> None:
+    options: dict[str, Any] = {"until": "back", "node": "a.x", "expected": ["a.x"]}
+    told = hdfs_cluster.missing(seen(silent=silent), options, up=lambda: up)
+    assert told == ("" if back else "it has not heard of a.x since hdfs-datanode.service came up")
+    assert "too few" in hdfs_cluster.missing(seen(under=1), options, up=lambda: 100.0)
+    options["node"] = "b.x"  # one that it takes for dead
+    assert "not heard of b.x" in hdfs_cluster.missing(seen(), options, up=lambda: 100.0)
+
+
+@pytest.mark.parametrize(("state", "up"), [("active", 4.5), ("activating", 0.0)])
+def test_systemd_knows_how_long_the_data_node_is_up(state: str, up: float) -> None:
+    told = Result(0, f"ActiveState={state}\nActiveEnterTimestampMonotonic=95500000\n", "")
+    assert hdfs_cluster.seconds_up(lambda _argv: told, lambda: 100.0) == up
+
+
+def test_the_hosts_own_files_name_the_name_node(tmp_path: Path) -> None:
+    names = {"dfs.namenode.http-address": "nn.x:9871", "dfs.datanode.hostname": "a.x"}
+    properties = "".join(
+        f"<property><name>{name}</name><value>{value}</value></property>"
+        for name, value in names.items()
+    )
+    path = tmp_path / "hdfs-site.xml"
+    path.write_text(f"<configuration>{properties}</configuration>")
+    assert hdfs_probe.addresses(str(tmp_path)) == ("nn.x", 9871, "a.x")
+    for text in ("<configuration>", "<configuration/>", None):
+        path.unlink() if text is None else path.write_text(text)
+        with pytest.raises(ProbeError, match=r"hdfs-site\.xml does not name"):
+            hdfs_probe.addresses(str(tmp_path))
 
 
 def test_waiting_ends_with_what_is_missing() -> None:

@@ -232,7 +232,7 @@ def test_each_role_says_what_it_needs(role: str) -> None:
         assert f"cloudlet_tasks | default({role}_state)" in chosen
 
 
-@pytest.mark.parametrize("name", ["preflight", "status"])
+@pytest.mark.parametrize("name", ["preflight", "status", "tuning"])
 def test_the_playbooks_that_look_reach_every_role(name: str) -> None:
     """They import those that deploy, and then look at the hosts of the same groups."""
     first, *_, last = yaml.safe_load(content.playbook(name).read_text())

@@ -47,6 +47,7 @@ class Prepared:
     redact: Redactor
     #: The options for the record, without values that may be secret.
     options: Mapping[str, Any]
+    vault: Vault
 
     def user_of(self, host: str) -> str | None:
         """The user that Ansible logs in as, where the site or an option names one."""
@@ -126,7 +127,21 @@ def prepared(
         vault_ids=tuple(v for v in options.vault_ids if v.rpartition("@")[2] != "prompt"),
     )
     redact = Redactor([*secrets.values(), *_vaulted(loaded)])
-    return Prepared(loaded, plan, secrets, redact, recordable(options, components))
+    return Prepared(loaded, plan, secrets, redact, recordable(options, components), vault)
+
+
+def reloaded(prepared: Prepared, inventory: tuple[Path, ...]) -> Prepared:
+    """The same run on a site whose files were changed since.
+
+    Raises InvalidSiteError with all faults.
+    """
+    plan = replace(prepared.plan, inventory=inventory)
+    loaded = site.load(
+        inventory, limit=plan.limit, extra_vars=plan.extra_vars, vault=prepared.vault
+    )
+    faults = validation.validate(loaded, files=False)
+    _refuse([f for f in faults if f.severity is validation.Severity.ERROR], loaded)
+    return replace(prepared, site=loaded, plan=plan)
 
 
 def run(prepared: Prepared, plan: RunPlan, journal: Journal) -> RunOutcome:

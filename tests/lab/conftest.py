@@ -118,6 +118,23 @@ def _quoted(command: str) -> str:
     return "'" + command.replace("'", "'\\''") + "'"
 
 
+#: Modules that take minutes, the longest first: begun last, one would be worked on alone.
+_LONG = (
+    "test_hdfs",
+    "test_molecule",
+    "test_rollback",
+    "test_firewall",
+    "test_exactness",
+    "test_tune",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules come first, in whichever process is free."""
+    rank = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state(worker_id: str) -> None:
     """A state directory of its own for each of the pytest processes that run side by side.

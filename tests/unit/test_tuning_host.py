@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.config_host import file
-from tests.unit.tuning_host import PID, UNIT, FakeHost
+from tests.unit.fake_tuned_host import PID, UNIT, FakeHost
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def verdicts(host: str, found: Sequence[Verdict], *, everything: bool) -> None:
     table = _table("setting", "wanted", "configured", "effective", "verdict")
     for one in shown:
         told = f"{one.state}: {one.cause}" if one.cause else str(one.state)
+        told += "" if one.in_use is None else f", {one.in_use} in use"
         verdict = render.text(told)
         verdict.stylize(_STYLES[one.state], 0, len(one.state))
         table.add_row(

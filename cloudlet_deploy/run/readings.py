@@ -56,6 +56,7 @@ def _seen(form: _Form) -> Seen:
         before=form.scalar("before"),
         settable=form.take("settable", bool),
         cause=form.take("cause", str),
+        in_use=form.count("in_use"),
     )
 
 
@@ -90,6 +91,13 @@ class _Form:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self._refused(f"{key} is {value!r}")
         return value
+
+    def count(self, key: str) -> int | None:
+        """The value of ``key``, a number of 0 or more, or None."""
+        value = self._value(key)
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+            return value
+        raise self._refused(f"{key} is {value!r}")
 
     def scalar(self, key: str) -> Scalar | None:
         """A value as the inventory writes it, or None."""

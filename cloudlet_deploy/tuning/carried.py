@@ -74,7 +74,7 @@ def sentence(case: Case, carried: Carried) -> str:
     several = case.is_door and case.shape.doors > 1
     share = f" ({case.per_door(asked)} at each door)" if several else ""
     return (
-        f"{bound.resource} is the limit: for {asked} clients{share} this host {bound.told()}, "
+        f"The limit is {bound.resource}: for {asked} clients{share} this host {bound.told()}, "
         f"which is enough for {carried.clients}."
     )
 

@@ -17,6 +17,7 @@ class Seen:
     or the kernel says. ``before`` is the value that was there before the first tune (kernel
     settings alone). Where it is certain that the host cannot be given another value,
     ``settable`` is False and ``cause`` says why; ``cause`` also says why ``effective`` is unknown.
+    ``in_use`` is how much of it is in use at the moment.
     """
 
     configured: Scalar | None = None
@@ -24,6 +25,7 @@ class Seen:
     before: Scalar | None = None
     settable: bool = True
     cause: str = ""
+    in_use: int | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Verdict:
     effective: Scalar | None
     state: State
     cause: str = ""
+    #: How much of it is in use at the moment, where that can be told.
+    in_use: int | None = None
 
 
 def judge(wanted: Mapping[str, Scalar], reading: HostReading) -> tuple[Verdict, ...]:
@@ -64,7 +66,9 @@ def _verdict(variable: str, wanted: Scalar, seen: Seen, reading: HostReading) ->
             state, cause = State.NOT_APPLIED, f"the file on the host says {seen.configured}"
         elif seen.settable and seen.effective is None:
             state = State.NOT_SEEN
-    return Verdict(variable, wanted, seen.configured, seen.effective, state, cause)
+    return Verdict(
+        *(variable, wanted, seen.configured, seen.effective, state, cause), in_use=seen.in_use
+    )
 
 
 def _cause(variable: str, wanted: Scalar, seen: Seen, reading: HostReading) -> str:

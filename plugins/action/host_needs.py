@@ -31,6 +31,8 @@ _READ_WITH = {
     "sysctl": ["name"],
     "tasks_max": [],
 }
+#: Ways to read how much of it is in use, likewise.
+_USE_WITH = {"files": [], "jmx": ["bean", "attribute"], "maps": [], "threads": []}
 _SPEC = {
     "component": _TEXT,
     "accounts": {"type": "list", "elements": "dict", "default": []},
@@ -83,6 +85,15 @@ _SPEC = {
         },
         **{"as": {"type": "str", "choices": ["int", "str", "bool"], "default": "int"}},
         values={"type": "dict", "default": {}},
+        use={
+            "type": "dict",
+            "options": {
+                "kind": {"type": "str", "required": True, "choices": list(_USE_WITH)},
+                "bean": {"type": "str"},
+                "attribute": {"type": "str"},
+            },
+            "required_if": [("kind", kind, more) for kind, more in _USE_WITH.items()],
+        },
     ),
     "units": {"type": "list", "elements": "str", "default": []},
 }

@@ -127,6 +127,17 @@ def setting(port, key, seconds):
         ) from exc
 
 
+def number(port, bean, attribute, seconds):
+    """A number that the daemon with this web port on this host tells now: the sum over all beans
+    that fit the name. Raises ProbeError."""
+    base = "http://127.0.0.1:%d" % port
+    try:
+        with _opener().open("%s/jmx?qry=%s" % (base, bean), timeout=seconds) as answer:
+            return sum(int(one[attribute]) for one in json.load(answer)["beans"])
+    except (OSError, ValueError, LookupError, TypeError) as exc:
+        raise ProbeError("%s does not tell %s: %s" % (base, attribute, exc), "") from exc
+
+
 def addresses(directory):
     """(name node, port of its web pages, name of this data node) by the configuration there.
 

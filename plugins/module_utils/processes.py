@@ -182,6 +182,21 @@ def _awaited(reading, deadline):
         parts.append(part)
 
 
+def used(pid, kind, seconds, proc=PROC):
+    """How many threads, open files or memory maps the process has. Raises ProcessError."""
+
+    def look():
+        if kind == "maps":
+            return len(text("%s/%d/maps" % (proc, pid)).splitlines())
+        directory = "%s/%d/%s" % (proc, pid, {"threads": "task", "files": "fd"}[kind])
+        try:
+            return len(os.listdir(directory))
+        except OSError as exc:
+            raise ProcessError("%s cannot be read: %s" % (directory, exc.strerror)) from exc
+
+    return as_owner(pid, look, seconds, proc)
+
+
 def environment(pid, seconds, proc=PROC):
     """The environment that the process was started with. Raises ProcessError."""
 

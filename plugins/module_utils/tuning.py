@@ -152,12 +152,28 @@ class _Settings:
             "configured": None if written is None else _value(written, entry),
             "effective": effective,
             "before": None,
+            "in_use": self._in_use(entry),
             "settable": settable,
             "cause": cause,
         }
         if entry["read"]["kind"] == "sysctl":
             told.update(self._of_kernel(entry["read"]["name"], entry, cause))
         return told
+
+    def _in_use(self, entry):
+        """How much of it is in use at the moment; None where that is not to be told."""
+        use = entry.get("use")
+        if not use:
+            return None
+        try:
+            if use["kind"] == "jmx":
+                port = entry["read"]["port"]
+                return hdfs_probe.number(port, use["bean"], use["attribute"], PATIENCE)
+            named = [entry["unit"]] if entry.get("unit") else list(self._units)
+            pids = [self._pids({"unit": name})[0] for name in named if self._units[name].active]
+            return max(processes.used(pid, use["kind"], PATIENCE, self._proc) for pid in pids)
+        except (_Unknown, ProcessError, ProbeError, OSError, LookupError, ValueError):
+            return None  # a remark beside the verdict; what cannot be asked is told there
 
     # --- the kernel's -------------------------------------------------------------------
 

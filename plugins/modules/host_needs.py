@@ -262,6 +262,25 @@ options:
         description: Values of the variable by the words of host and file for them, if these differ.
         type: dict
         default: {}
+      use:
+        description: How to read how much of it is in use at the moment, where that can be told.
+        type: dict
+        suboptions:
+          kind:
+            description:
+              - V(threads), V(files) and V(maps) are those of the unit's process; without a unit, of
+                the process that has most among those of all units that are named.
+              - V(jmx) is a number that a daemon of Hadoop tells on its web port
+                O(tuned[].read.port).
+            type: str
+            required: true
+            choices: [files, jmx, maps, threads]
+          bean:
+            description: Name of the bean; where it has a C(*), the sum over all that fit.
+            type: str
+          attribute:
+            description: The number in it.
+            type: str
   units:
     description: Units that are to be enabled and active.
     type: list

@@ -37,6 +37,7 @@ def report(values: dict[str, Any], **more: Any) -> dict[str, Any]:
             "before": None,
             "settable": True,
             "cause": "",
+            "in_use": None,
         }
         for name, value in values.items()
     }
@@ -225,7 +226,7 @@ def test_a_host_that_carries_less_is_tuned_for_that_and_exits_with_5(
 ) -> None:
     assert tune(site, "--clients", "4000", "--yes") == 5
     out, _ = told(capsys)
-    assert "4000 were asked for. RAM is the limit" in out
+    assert "4000 were asked for. The limit is RAM" in out
     assert tune(site, "--clients", "4000", "--check") == 5  # nothing would change, and yet
 
 

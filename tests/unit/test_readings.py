@@ -14,7 +14,14 @@ DOOR = "door.example.org"
 
 
 def setting(**more: Any) -> dict[str, Any]:
-    plain = {"configured": 40, "effective": None, "before": None, "settable": True, "cause": "why"}
+    plain = {
+        "configured": 40,
+        "effective": None,
+        "before": None,
+        "settable": True,
+        "cause": "why",
+        "in_use": 7,
+    }
     return {**plain, **more}
 
 
@@ -42,7 +49,7 @@ def test_a_report_is_taken_as_it_is() -> None:
     assert (found.host, found.components, found.reserved_mb) == (DOOR, {"bestman"}, 1024)
     assert (found.memory_mb, found.cores, found.kernel) == (7900, 8, "6.1.0-25-amd64")
     assert (found.nic_mbps, found.nofile_hard, found.java_version) == (None, 524288, 17)
-    assert found.settings == {"bestman_fs_concurrency": Seen(40, None, None, True, "why")}
+    assert found.settings == {"bestman_fs_concurrency": Seen(40, None, None, True, "why", 7)}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,7 @@ def test_a_report_is_taken_as_it_is() -> None:
         ({"settings": []}, r"settings is \[\]"),
         ({"settings": {"v": 4}}, "v: configured is missing"),
         ({"settings": {"v": setting(settable=1)}}, "v: settable is 1"),
+        ({"settings": {"v": setting(in_use=-1)}}, "v: in_use is -1"),
         ({"settings": {"v": setting(effective=[1])}}, r"v: effective is \[1\]"),
         ({"settings": {"v": setting(before=1.5)}}, "v: before is 1.5"),
         ({"settings": {"v": setting(cause=None)}}, "v: cause is None"),

@@ -229,6 +229,11 @@ def test_the_backlog_is_the_smallest_of_the_listening_sockets(host: FakeHost) ->
 
 class _Conf(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/jmx?qry=Hadoop:name=Rpc*":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"beans": [{"CallQueueLength": 3}, {"CallQueueLength": 4}]}')
+            return
         known = self.path == "/conf?name=dfs.datanode.handler.count"
         self.send_response(200 if known else 404)
         self.end_headers()
@@ -258,6 +263,15 @@ def test_a_daemon_tells_what_it_was_started_with(
     assert effective is None
     assert f"port {port} does not tell dfs.other" in cause
     assert host.look(kind="hadoop", port=1, key="dfs.other")[0] is None
+
+
+@pytest.mark.parametrize(("attribute", "number"), [("CallQueueLength", 7), ("Other", None)])
+def test_a_daemon_tells_how_much_of_it_is_in_use(
+    host: FakeHost, port: int, attribute: str, number: int | None
+) -> None:
+    entry = host.entry(kind="hadoop", port=port, key="dfs.datanode.handler.count")
+    entry["use"] = {"kind": "jmx", "bean": "Hadoop:name=Rpc*", "attribute": attribute}
+    assert host.report(entry)["settings"]["v"]["in_use"] == number
 
 
 # --- what only a file tells ---------------------------------------------------------------
@@ -345,6 +359,7 @@ def test_a_sysctl_with_what_was_there_before(host: FakeHost) -> None:
     found = host.report(kernel("net.core.somaxconn"))["settings"]["v"]
     assert found == {
         "configured": None, "effective": 8192, "before": 4096, "settable": True, "cause": "",
+        "in_use": None,
     }  # fmt: skip
     assert path.read_text() == "8192\n"
     # Of the three numbers it is the last that is tuned.
@@ -387,3 +402,27 @@ def test_a_damaged_manifest_is_told(host: FakeHost) -> None:
     (host.ours.set_dir / "manifest.json").write_text("{")
     with pytest.raises(StateError, match=r"manifest\.json"):
         host.report()
+
+
+def in_use(host: FakeHost, kind: str, **entry: Any) -> Any:
+    wanted = {**host.entry(kind="limit", name="Max open files"), **entry, "use": {"kind": kind}}
+    return host.report(host.entry(kind="limit", name="x", variable="w"), wanted)["settings"]["v"][
+        "in_use"
+    ]
+
+
+def test_how_much_is_in_use(host: FakeHost) -> None:
+    host.write(f"proc/{PID}/maps", "00-01 r-xp\n01-02 rw-p\n02-03 rw-p\n")
+    for number in range(5):
+        host.write(f"proc/{PID}/task/{number}/comm", "java")
+    for number in range(2):
+        host.write(f"proc/{PID}/fd/{number}", "")
+    assert [in_use(host, kind) for kind in ("threads", "files", "maps")] == [5, 2, 3]
+    # A setting of no unit counts the process that has most, among those of all units.
+    assert in_use(host, "maps", unit="") == 3
+
+
+def test_what_is_not_to_be_told_of_use_is_no_fault(host: FakeHost) -> None:
+    assert in_use(host, "threads") is None
+    host.unit(state="inactive")
+    assert in_use(host, "maps", unit="") is None

@@ -40,5 +40,8 @@ def coerced(option: Option, found: object) -> tuple[object, str | None]:
 
 
 def _validated(validator: Any, found: object) -> tuple[object, bool]:
-    result = validator.validate({"it": found})
+    try:
+        result = validator.validate({"it": found})
+    except OverflowError:  # Ansible makes a number of YAML's .inf before it looks at it
+        return None, False
     return result.validated_parameters.get("it"), not result.error_messages

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, HealthCheck, settings
 from hypothesis import strategies as st
 
 from cloudlet_deploy import content, site
@@ -328,6 +328,7 @@ _ENTRIES = st.lists(
         st.sampled_from(_NAMES), _SCALARS | _ODD | _ENTRIES | _TREES, max_size=6
     )
 )
+@example(variables={"bestman_accept_queue": float("inf")})
 def test_any_value_of_a_real_variable_is_judged(
     tmp_path: Path, variables: dict[str, object]
 ) -> None:

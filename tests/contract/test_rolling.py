@@ -19,6 +19,8 @@ import yaml
 from cloudlet_deploy import content
 from cloudlet_deploy.lab.ca import Pki
 
+pytestmark = pytest.mark.slow
+
 #: Tells the test which host called what, fails where it is to, and knows what is pending.
 _STUB = """#!/usr/bin/python
 import json, os, sys  # WANT_JSON

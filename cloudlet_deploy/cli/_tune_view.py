@@ -50,20 +50,30 @@ def verdicts(host: str, found: Sequence[Verdict], *, everything: bool) -> None:
     good = [one for one in found if one.state is State.EFFECTIVE]
     _host(host, f"{len(good)} of {number(len(found), 'setting')} effective")
     shown = [one for one in found if everything or one.state is not State.EFFECTIVE]
-    if not shown:
-        return
-    table = _table("setting", "wanted", "configured", "effective", "verdict")
-    for one in shown:
-        told = f"{one.state}: {one.cause}" if one.cause else str(one.state)
-        told += "" if one.in_use is None else f", {one.in_use} in use"
-        verdict = render.text(told)
-        verdict.stylize(_STYLES[one.state], 0, len(one.state))
-        table.add_row(
-            render.text(one.variable),
-            *(render.text(_shown(v)) for v in (one.wanted, one.configured, one.effective)),
-            verdict,
-        )
-    render.trimmed(table)
+    titles = ("setting", "wanted", "configured", "effective", "verdict")
+    rows = [_verdict_row(one) for one in shown]
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    out = render.console()
+    if shown:
+        out.print(render.text(_aligned(titles, widths), "bold"), soft_wrap=True)
+    for one, row in zip(shown, rows, strict=True):
+        line = render.text(_aligned(row, widths))
+        line.stylize(_STYLES[one.state], line.plain.rindex(row[-1]))
+        out.print(line, soft_wrap=True)
+        # A column of its own would leave it no room.
+        used = "" if one.in_use is None else f"{one.in_use} in use"
+        told = "; ".join(filter(None, (one.cause, used)))
+        for words in render.folded(told, out.width - 4) if told else ():
+            out.print(render.text(f"    {words}"), soft_wrap=True)
+
+
+def _verdict_row(one: Verdict) -> tuple[str, ...]:
+    values = map(_shown, (one.wanted, one.configured, one.effective))
+    return one.variable, *values, str(one.state)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return " ".join(map(str.ljust, cells, widths)).rstrip()
 
 
 def explanation(host: str, setting: Setting) -> None:

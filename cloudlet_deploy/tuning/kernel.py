@@ -18,15 +18,21 @@ _FILE = "in /etc/sysctl.d/90-cloudlet.conf, at once and at every boot"
 
 
 def sysctl_rule(
-    variable: str, name: str, title: str, formula: str, source: str, **more: str
+    variable: str,
+    name: str,
+    title: str,
+    formula: str,
+    source: str,
+    *,
+    unit: str = "",
+    harm: str = "",
 ) -> Rule:
     """The rule of one kernel variable, which a file of ours and ``sysctl`` set."""
-    unit = more.pop("unit", "")
     return Rule(
         *(variable, title, unit, formula, source),
         applied=f"{name} {_FILE}",
         verified=f"sysctl {name}",
-        **more,  # type: ignore[arg-type]
+        harm=harm,
     )
 
 

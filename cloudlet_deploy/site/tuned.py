@@ -30,7 +30,7 @@ _HEAD = re.compile(
     re.escape(_FIRST)
     + r"\n# For (?P<clients>\d+) clients, by model (?P<model>\d+), on (?P<date>[\d-]+)\."
     r"\n# A value that is set elsewhere wins\. An edit here is refused: set it elsewhere\."
-    r"\n# Checksum of what follows: (?P<digest>[0-9a-f]{64})\n---\n"
+    r"\n# Checksum of the rest: (?P<digest>[0-9a-f]{64})\n---\n"
 )
 
 
@@ -96,13 +96,15 @@ def stamp(path: Path) -> Stamp | None:
     if text is None:
         return None
     head = _HEAD.match(text)
-    if head is None or _digest(text[head.end() :]) != head["digest"]:
+    made = Stamp(int(head["clients"]), int(head["model"]), head["date"]) if head else None
+    # Rendered anew, so that no character of the file escapes the comparison.
+    if head is None or made is None or _with_head(text[head.end() :], made) != text:
         raise InvalidSiteError(
             f"{path} is not as 'cloudlet-deploy tune' wrote it: it was edited or cut short.",
             next_step="Move values of your own to another file of the host, where they win over "
             "what tune computes; then remove this file and run tune again.",
         )
-    return Stamp(int(head["clients"]), int(head["model"]), head["date"])
+    return made
 
 
 def strongest_other(host: Host, variable: str) -> Value | None:
@@ -202,17 +204,17 @@ def _is_same(path: Path, wanted: Mapping[str, object], made: Stamp) -> bool:
 
 
 def _rendered(values: Mapping[str, object], made: Stamp) -> str:
-    body = yaml.safe_dump(dict(values), default_flow_style=False, sort_keys=True)
-    return (
+    return _with_head(yaml.safe_dump(dict(values), default_flow_style=False, sort_keys=True), made)
+
+
+def _with_head(body: str, made: Stamp) -> str:
+    head = (
         f"{_FIRST}\n"
         f"# For {made.clients} clients, by model {made.model}, on {made.date}.\n"
         "# A value that is set elsewhere wins. An edit here is refused: set it elsewhere.\n"
-        f"# Checksum of what follows: {_digest(body)}\n---\n{body}"
     )
-
-
-def _digest(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()
+    digest = hashlib.sha256((head + body).encode()).hexdigest()
+    return f"{head}# Checksum of the rest: {digest}\n---\n{body}"
 
 
 def _text(path: Path) -> str | None:

@@ -109,6 +109,14 @@ def test_undo_brings_back_what_was_there(inventory: Path) -> None:
     assert files(inventory) == before
 
 
+def test_an_edit_of_the_head_is_refused(inventory: Path) -> None:
+    tune(inventory, bestman_heap_mb=5256)
+    text = place(inventory).read_text()
+    place(inventory).write_text(text.replace("on 20", "on 0", 1))
+    with pytest.raises(InvalidSiteError, match="was edited or cut short"):
+        tuned.stamp(place(inventory))
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_an_edited_or_truncated_file_is_refused(

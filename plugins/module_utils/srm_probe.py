@@ -33,10 +33,31 @@ _ENVELOPE = """<?xml version="1.0" encoding="UTF-8"?>
 _LS = """<srm:srmLs><srmLsRequest xsi:type="srm:srmLsRequest">
 <arrayOfSURLs xsi:type="srm:ArrayOfAnyURI"><urlArray xsi:type="xsd:anyURI">%s</urlArray>
 </arrayOfSURLs>
-<fullDetailedList xsi:type="xsd:boolean">false</fullDetailedList>
-<numOfLevels xsi:type="xsd:int">0</numOfLevels>
+<fullDetailedList xsi:type="xsd:boolean">%s</fullDetailedList>
+<numOfLevels xsi:type="xsd:int">%d</numOfLevels>
 </srmLsRequest></srm:srmLs>"""
 _PING = """<srm:srmPing><srmPingRequest xsi:type="srm:srmPingRequest"/></srm:srmPing>"""
+
+
+def ls_call(surl, levels=0, detailed=False):
+    """The srmLs of one SURL, for ``request``; of what is in it too with ``levels`` 1."""
+    return _LS % (escape(surl), "true" if detailed else "false", levels)
+
+
+def ping_call():
+    """The srmPing, for ``request``."""
+    return _PING
+
+
+def request(host, port, call, close=False):
+    """The bytes of one HTTP request with a SOAP call; ``close`` asks to hang up afterwards."""
+    data = (_ENVELOPE % (_NAMESPACE, call)).encode("utf-8")
+    head = (
+        "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: text/xml; charset=utf-8\r\n"
+        'SOAPAction: ""\r\n%sContent-Length: %d\r\n\r\n'
+        % (ENDPOINT, host, port, "Connection: close\r\n" if close else "", len(data))
+    )
+    return head.encode("ascii") + data
 
 
 class ProbeError(Exception):
@@ -74,7 +95,7 @@ class Answer(NamedTuple):
 
 
 def surl_of(target, path):
-    """The site URL of ``path`` at this door."""
+    """The site URL of ``path`` at this door (anything with a ``host`` and a ``port``)."""
     return "srm://%s:%d%s?SFN=%s" % (target.host, target.port, ENDPOINT, path)
 
 
@@ -105,7 +126,7 @@ def ask_srm(target, path, seconds):
     with _connect(target, seconds) as plain, _handshake(context, plain, target) as channel:
         try:
             channel.sendall(b"0")
-            answer = _answer_of(_call(channel, target, _LS % escape(surl)), surl)
+            answer = _answer_of(_call(channel, target, ls_call(surl)), surl)
             return answer._replace(version=_version(channel, target))
         except (OSError, http.client.HTTPException) as exc:
             raise _broken(exc, target) from exc
@@ -183,7 +204,7 @@ def _handshake(context, plain, target):
             "Is this the httpg port, and is the CA of %s trusted there?" % target.certificate,
             starting=not isinstance(exc, ssl.SSLError) or isinstance(exc, ssl.SSLEOFError),
         ) from exc
-    names = _names(channel.getpeercert())
+    names = names_of(channel.getpeercert())
     if target.host.lower() not in names:
         channel.close()
         raise ProbeError(
@@ -193,7 +214,8 @@ def _handshake(context, plain, target):
     return channel
 
 
-def _names(certificate):
+def names_of(certificate):
+    """The host names, in lower case, of a certificate in the form of ``getpeercert()``."""
     names = {value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"}
     for part in certificate.get("subject", ()):
         # "host/NAME" and "bestman/NAME" are the old way to say which service it is.
@@ -203,13 +225,7 @@ def _names(certificate):
 
 def _call(channel, target, body):
     """POST one SOAP call; returns the parsed envelope."""
-    data = (_ENVELOPE % (_NAMESPACE, body)).encode("utf-8")
-    head = (
-        "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: text/xml; charset=utf-8\r\n"
-        'SOAPAction: ""\r\nContent-Length: %d\r\n\r\n'
-        % (ENDPOINT, target.host, target.port, len(data))
-    )
-    channel.sendall(head.encode("ascii") + data)
+    channel.sendall(request(target.host, target.port, body))
     response = http.client.HTTPResponse(channel, method="POST")
     response.begin()
     text = response.read(_LONGEST)
@@ -299,7 +315,7 @@ _NEXT_STEPS = {
 def _version(channel, target):
     """What srmPing says about the software, on the same connection; "" if it does not."""
     try:
-        envelope = Envelope(_call(channel, target, _PING))
+        envelope = Envelope(_call(channel, target, ping_call()))
     except (ProbeError, OSError, http.client.HTTPException):
         return ""
     returned = envelope.child(envelope.reply, "*")

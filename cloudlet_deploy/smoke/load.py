@@ -311,15 +311,24 @@ class _Usage:
     """How busy this process and its machine were between ``begin`` and ``end``."""
 
     def __init__(self) -> None:
-        self._process = psutil.Process()
         self.begin()
 
     def begin(self) -> None:
-        self._process.cpu_percent()
-        psutil.cpu_percent()
+        self._before = self._now()
 
     def end(self) -> tuple[float, float]:
-        return self._process.cpu_percent() / 100, psutil.cpu_percent() / 100
+        """Shares from 0 to 1, that of the process of one core."""
+        elapsed, process, busy, total = (
+            now - before for now, before in zip(self._now(), self._before, strict=True)
+        )
+        return process / elapsed if elapsed else 0.0, busy / total if total else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float, float, float]:
+        # Not psutil's own percentages: it keeps what was before by thread, hence by greenlet.
+        machine = psutil.cpu_times()
+        total = sum(machine[:8])  # guests' time is in the user's already
+        return time.monotonic(), time.process_time(), total - machine.idle - machine.iowait, total
 
 
 class _Raw:

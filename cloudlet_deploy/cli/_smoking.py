@@ -20,7 +20,7 @@ from cloudlet_deploy.cli._looking import look
 from cloudlet_deploy.errors import (
     ExitCode,
     InterruptedRunError,
-    InvalidSiteError,
+    RunFailedError,
     UsageError,
 )
 from cloudlet_deploy.run import advice, readings, signals
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 #: Name of the file beside a record that --baseline compares with.
 CAMPAIGN = "campaign.json"
+#: Seconds that --clean gives each storage.
+_CLEANING = 600.0
 
 
 @dataclass(frozen=True)
@@ -104,23 +106,28 @@ def clean(options: AnsibleOptions, wish: Wish) -> ExitCode:
     """Remove what killed runs left in the storage."""
     test = _test(options, wish)
     left = directories.remembered(test.path)
-    if not left:
+    still: list[str] = []
+    if left:
+        doors, servers = _endpoints(test, local=True)
+        job = Job(
+            run_id="clean", doors=doors, transfer_servers=servers, points=(), base="",
+            directories={}, leftovers=(), timeout=test.profile.timeout, patience=0, output="",
+            **_credential(test),
+        )  # fmt: skip
+        still, problem = directories.remove(job, test.credential.context(), left, _CLEANING)
+        directories.forget(base for base in left if base not in still)
+        if still:
+            raise RunFailedError(
+                f"{', '.join(still)} could not be removed: {problem}.",
+                next_step="Look at the directory as the user who tests.",
+            )
+    if wish.output == "json":
+        data = {"site": test.prepared.site.path, "removed": list(left)}
+        render.document("smoke", ExitCode.DONE, data)
+    elif left:
+        render.lines(f"Removed {', '.join(left)}.")
+    else:
         render.lines("Nothing to remove: no test left directories in the storage.")
-        return ExitCode.DONE
-    doors, servers = _endpoints(test, local=True)
-    job = Job(
-        run_id="clean", doors=doors, transfer_servers=servers, points=(), base="", directories={},
-        leftovers=(), timeout=test.profile.timeout, patience=0, output="",
-        **_credential(test),
-    )  # fmt: skip
-    still, problem = directories.remove(job, test.credential.context(), left, 600.0)
-    directories.forget(base for base in left if base not in still)
-    if still:
-        raise InvalidSiteError(
-            f"{', '.join(still)} could not be removed: {problem}",
-            next_step="Look at the directory as the user who tests.",
-        )
-    render.lines(f"Removed {', '.join(left)}.")
     return ExitCode.DONE
 
 

@@ -9,7 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from cloudlet_deploy.lab.ca import Pki
 from cloudlet_deploy.smoke.gsi import Credential, GsiContext
@@ -34,6 +40,30 @@ def credential(pki: Pki, user: str = "alice", ca_dir: Path | None = None) -> Cre
 
 def context(pki: Pki, ca_dir: Path | None = None) -> GsiContext:
     return credential(pki, ca_dir=ca_dir).context()
+
+
+def issued(pki: Pki, where: Path, begins: timedelta, ends: timedelta) -> Credential:
+    """A credential of the CA that is valid from and until then, counted from now."""
+    authority = x509.load_pem_x509_certificate((pki.directory / "ca/cert.pem").read_bytes())
+    signer = serialization.load_pem_private_key((pki.directory / "ca/key.pem").read_bytes(), None)
+    assert isinstance(signer, rsa.RSAPrivateKey)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Eve")]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
+        .sign(signer, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    where.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+    return Credential(where, where, pki.certificates)
 
 
 def server_tls(pki: Pki, host: str = "localhost", ca_dir: Path | None = None) -> ssl.SSLContext:

@@ -19,7 +19,7 @@ from cloudlet_deploy.smoke.answer import OperationError
 from cloudlet_deploy.smoke.gsi import Credential, CredentialError, GsiChannel, GsiContext
 from cloudlet_deploy.smoke.proxy import short_proxy
 from cloudlet_deploy.smoke.types import Failure
-from tests.unit.smoke_servers import context, credential, made_pki, server_tls
+from tests.unit.smoke_servers import context, credential, issued, made_pki, server_tls
 
 _PEM = serialization.Encoding.PEM
 
@@ -47,30 +47,6 @@ def shaken(ours: GsiContext, theirs: ssl.SSLContext, host: str = "localhost") ->
             server.do_handshake()
         received = outgoing.read()
     return server
-
-
-def issued(pki: Pki, where: Path, begins: timedelta, ends: timedelta) -> Credential:
-    """A credential of the CA that is valid from and until then, counted from now."""
-    authority = x509.load_pem_x509_certificate((pki.directory / "ca/cert.pem").read_bytes())
-    signer = serialization.load_pem_private_key((pki.directory / "ca/key.pem").read_bytes(), None)
-    assert isinstance(signer, rsa.RSAPrivateKey)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Eve")]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + begins)
-        .not_valid_after(now + ends)
-        .sign(signer, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    where.write_bytes(certificate.public_bytes(_PEM) + private)
-    return Credential(where, where, pki.certificates)
 
 
 def test_both_sides_authenticate(pki: Pki) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.unit.smoke_servers import (
     context,
     door,
     http,
+    issued,
     made_pki,
     says,
     server_tls,
@@ -282,6 +284,15 @@ class TestTrust:
             found = ask(server, foreign)
         assert found.failure is Failure.DENIED and "certificate" in found.detail
 
+    def test_door_whose_clock_is_past_our_credential(
+        self, pki: Pki, ours: GsiContext, tmp_path: Path
+    ) -> None:
+        old = issued(pki, tmp_path / "old.pem", -timedelta(days=2), -timedelta(hours=1))
+        past = GsiContext(old._tls(), time.time() + 60)
+        with serving(door(server_tls(pki), says(GOOD))) as server:
+            found = ask(server, past)
+        assert found.failure is Failure.EXPIRED and "it says" in found.detail
+
     def test_door_for_another_host(self, pki: Pki, ours: GsiContext) -> None:
         with serving(door(server_tls(pki, "elsewhere.lab.test"), says(GOOD))) as server:
             found = ask(server, ours)
@@ -357,6 +368,7 @@ class TestGridFtp:
             ("MLSC", b"150-x\r\n Type=file; a\r\n150 y\r\n", (Failure.TIMEOUT, "answer")),
             ("MLSC", b"250-x\r\n nonsense\r\n250 End.\r\n", (Failure.GARBAGE, "nonsense")),
             ("MLSC", b"hello\r\n", (Failure.GARBAGE, "hello")),
+            ("MLSC", b"550 \x1b[2Jgone\r\n", (Failure.STATUS, "550 [2Jgone")),
         ],
     )
     def test_bad_reply_has_its_class(
@@ -413,6 +425,20 @@ class TestKept:
                 time.sleep(0.1)
             asker.close()
             assert server.connections == 3
+
+    def test_door_that_wants_to_hang_up_is_not_asked_again(
+        self, pki: Pki, ours: GsiContext
+    ) -> None:
+        def answer(channel: ssl.SSLSocket, request: bytes) -> bool:
+            channel.sendall(http(ls(ENTRIES), more="Connection: close\r\n"))
+            time.sleep(1)  # it takes its time
+            return False
+
+        with serving(door(server_tls(pki), answer)) as server:
+            asker = self.asker(server, ours)
+            assert [asker.ask().failure for _ in range(2)] == [None, None]
+            asker.close()
+            assert server.connections == 2
 
     def test_after_a_failure_comes_a_new_connection(self, pki: Pki, ours: GsiContext) -> None:
         answers = iter([GOOD, http(ls(code="SRM_INTERNAL_ERROR")), b"", GOOD])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cloudlet_deploy.errors import UsageError
+from cloudlet_deploy.run import lean
 from cloudlet_deploy.run.plan import RunPlan
 from cloudlet_deploy.run.secrets import Secrets
 
@@ -126,7 +127,7 @@ def _program() -> list[str]:
     """ansible-playbook of the ansible-core that belongs to this Python."""
     script = Path(sysconfig.get_path("scripts")) / "ansible-playbook"
     if script.is_file():
-        return [sys.executable, str(script)]
+        return [sys.executable, str(lean.__file__), str(script)]
     return [sys.executable, "-m", "ansible", "playbook"]
 
 

@@ -24,6 +24,14 @@ _COLLECTIONS = _HERE.parent.parent / ".cache" / "collections"
 _OTHER_ANSIBLE = "CLOUDLET_TEST_ANSIBLE_PLAYBOOK"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "one_core: what it shows is shown by ansible-core's oldest version, as the newer ones do"
+        " what it needs in other tests too",
+    )
+
+
 class Results(list[dict[str, Any]]):
     """One dict per task result, in order; ``output`` is all that ansible-playbook printed."""
 

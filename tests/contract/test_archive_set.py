@@ -41,6 +41,7 @@ def act(run_tasks: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return once
 
 
+@pytest.mark.one_core
 def test_unpacks_once_swaps_to_the_next_and_goes(act: Any, tmp_path: Path) -> None:
     home = tmp_path / "opt" / "home"
     one, two = tmp_path / "one.tgz", tmp_path / "two.tgz"
@@ -71,6 +72,7 @@ def test_unpacks_once_swaps_to_the_next_and_goes(act: Any, tmp_path: Path) -> No
     assert ledger["entries"] == {}
 
 
+@pytest.mark.one_core
 @pytest.mark.parametrize("check", [True, False])
 def test_a_wrong_checksum_changes_nothing_and_says_so(
     act: Any, tmp_path: Path, check: bool
@@ -84,6 +86,7 @@ def test_a_wrong_checksum_changes_nothing_and_says_so(
     assert not (tmp_path / "opt").exists()
 
 
+@pytest.mark.one_core
 def test_a_checksum_of_another_form_and_a_missing_archive(act: Any, tmp_path: Path) -> None:
     assert "64 hexadecimal digits" in act(tmp_path / "x.tgz", "md5:12")["msg"]
     assert "cannot be read" in act(tmp_path / "x.tgz", "sha256:" + "0" * 64)["msg"]
@@ -101,6 +104,7 @@ def test_what_is_not_ours_stays(act: Any, tmp_path: Path) -> None:
     assert theirs.read_text() == "by hand"
 
 
+@pytest.mark.one_core
 @pytest.mark.parametrize("name", ["../outside", "/etc/outside", "lib/../../outside"])
 def test_an_archive_that_leads_out_is_refused_whole(act: Any, tmp_path: Path, name: str) -> None:
     archive = tmp_path / "one.tgz"
@@ -110,6 +114,7 @@ def test_an_archive_that_leads_out_is_refused_whole(act: Any, tmp_path: Path, na
     assert list((tmp_path / "opt").iterdir()) == []
 
 
+@pytest.mark.one_core
 def test_something_that_is_no_archive_is_refused(act: Any, tmp_path: Path) -> None:
     archive = tmp_path / "one.tgz"
     archive.write_text("an error page of a web server")

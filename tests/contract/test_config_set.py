@@ -238,6 +238,7 @@ def test_largest_set_arrives(site: Site) -> None:
     assert [p.read_bytes() == data for p in sorted(site.etc.iterdir())] == [True] * 4
 
 
+@pytest.mark.one_core
 def test_failed_validation_tells_what_the_validator_said(site: Site) -> None:
     path = site.etc / "a"
     path.write_text("found")

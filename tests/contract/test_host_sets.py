@@ -18,7 +18,7 @@ OLD_PYTHON = OLD_PYTHON or shutil.which("python3.9", path="/usr/bin:/usr/local/b
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files get owners")
 PYTHONS = [
-    sys.executable,
+    pytest.param(sys.executable, marks=pytest.mark.one_core),
     pytest.param(
         OLD_PYTHON,
         marks=pytest.mark.skipif(not OLD_PYTHON, reason="Python 3.9 is not on this machine"),
@@ -65,11 +65,14 @@ def back(base: Path, to: int, present: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_list_go_back_and_remove(base: Path, run_tasks: Run, python: str) -> None:
-    for number in (1, 2):
-        variables = {"cloudlet_run_id": f"run-{number}"}
-        run_tasks(tasks_of(base, number), python=python, extra_vars=variables)
-    look, foretold, done, again = run_tasks(
+    made = [
+        {**task, "vars": {"cloudlet_run_id": f"run-{number}"}}
+        for number in (1, 2)
+        for task in tasks_of(base, number)
+    ]
+    *_, look, foretold, done, again = run_tasks(
         [
+            *made,
             sets(base),
             {**back(base, 1, 2), "check_mode": True, "diff": True},
             {**back(base, 1, 2), "diff": True},
@@ -109,6 +112,7 @@ def test_list_go_back_and_remove(base: Path, run_tasks: Run, python: str) -> Non
     assert not (base / "state").exists()
 
 
+@pytest.mark.one_core
 def test_one_refusal_keeps_every_set_as_it_is(base: Path, run_tasks: Run) -> None:
     run_tasks([*tasks_of(base, 1, "old"), *tasks_of(base, 2, CANARY)])
     (base / "etc/d/other").write_text("by hand\n")
@@ -129,6 +133,7 @@ def test_one_refusal_keeps_every_set_as_it_is(base: Path, run_tasks: Run) -> Non
     assert "at generation 2, not at 1" in moved[-1]["msg"]
 
 
+@pytest.mark.one_core
 def test_drift_that_was_kept_stays_with_the_state(base: Path, run_tasks: Run) -> None:
     run_tasks(tasks_of(base, 1))
     (base / "etc/conf").write_text("by hand\n")

@@ -22,7 +22,8 @@ import pytest
 from cloudlet_deploy.run.tether import offspring
 from tests.contract.toy import Toy
 
-pytestmark = pytest.mark.slow
+# The command line's own doing; that Ansible itself can be stopped is in ``test_run_apply``.
+pytestmark = [pytest.mark.slow, pytest.mark.one_core]
 
 
 def until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90) -> None:

@@ -33,6 +33,7 @@ def _read(name: str) -> str:
     return " ".join(Path("/proc/sys", *name.split(".")).read_text().split())
 
 
+@pytest.mark.one_core
 @pytest.mark.parametrize("settings", [{}, {"cloudlet_tasks": "needs"}, {"kernel_somaxconn": 0}])
 def test_where_nothing_is_wanted_nothing_is_done(run_tasks: Run, settings: dict[str, Any]) -> None:
     results = run_tasks(_role(**settings), check=True)
@@ -90,18 +91,17 @@ def test_the_file_says_what_is_set_and_each_variable_does(run_tasks: Run) -> Non
     assert modules is ("kernel_conntrack_max" in there)
 
 
-@pytest.mark.parametrize(
-    ("word", "value"), [("on", "1"), (True, "1"), ("off", "0"), (False, "0"), ("leave", None)]
-)
-def test_words_that_yaml_takes_for_others_mean_the_same(
-    evaluate: Evaluate, word: object, value: str | None
-) -> None:
-    settings = {**VARS, **yaml.safe_load(DEFAULTS.read_text()), "kernel_abort_on_overflow": word}
-    ((found),) = evaluate({"values": "__kernel_values"}, [settings])
-    expected = {} if value is None else {"net.ipv4.tcp_abort_on_overflow": value}
-    assert found["values"] == expected
+def test_words_that_yaml_takes_for_others_mean_the_same(evaluate: Evaluate) -> None:
+    words = {"on": "1", True: "1", "off": "0", False: "0", "leave": None}
+    plain = {**VARS, **yaml.safe_load(DEFAULTS.read_text())}
+    settings = [{**plain, "kernel_abort_on_overflow": word} for word in words]
+    found = evaluate({"values": "__kernel_values"}, settings)
+    for (word, value), one in zip(words.items(), found, strict=True):
+        expected = {} if value is None else {"net.ipv4.tcp_abort_on_overflow": value}
+        assert one["values"] == expected, word
 
 
+@pytest.mark.one_core
 def test_a_value_is_checked_before_the_file_is_written(run_tasks: Run) -> None:
     results = run_tasks(_role(kernel_tcp_rmem=1), check=True)
     assert results.returncode != 0
@@ -156,6 +156,7 @@ def test_settings_come_and_go_as_planned(run_tasks: Run, kernel: Path) -> None:
     assert incomplete["failed"] and "component" in incomplete["msg"]
 
 
+@pytest.mark.one_core
 def test_a_truncated_ledger_is_refused_by_name(run_tasks: Run, kernel: Path) -> None:
     want = _module(kernel, values={SOMAXCONN: 8192})
     run_tasks([want], python=PYTHON)

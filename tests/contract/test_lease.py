@@ -118,6 +118,7 @@ def test_the_first_host_by_name_is_asked_alone(toy: Toy) -> None:
     assert not toy.files()
 
 
+@pytest.mark.one_core
 def test_what_was_taken_before_a_refusal_is_given_back(toy: Toy) -> None:
     _hold(toy, "two")
     done = toy.run("apply", "--yes", "--output", "json")

@@ -11,6 +11,9 @@ import pytest
 
 from tests.contract.rendering import Evaluate, Render
 
+# Templates and filters on either ansible-core are in ``test_roles`` and ``test_config_set``.
+pytestmark = pytest.mark.one_core
+
 WSDD = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <!-- The site's own: {{ not a template }} -->

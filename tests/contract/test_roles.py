@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from cloudlet_deploy import content
+from cloudlet_deploy import cli, content
 from cloudlet_deploy.site import components
 from tests.contract.rendering import Render
 
@@ -108,6 +108,10 @@ def test_every_variable_used_is_declared(user: str) -> None:
 def test_every_declared_option_is_used(role: str) -> None:
     used = set().union(*(_words(text, role) for _path, text in _sources(role)), set())
     used |= _words(str([option.get("default") for option in _options(role).values()]), role)
+    if role == "smoke":  # the most of it is for the command line
+        package = Path(cli.__file__).parents[1]
+        for path in (package / "smoke" / "settings.py", package / "cli" / "_smoking.py"):
+            used |= {f"smoke_{key}" for key in re.findall(r'\["(\w+)"\]', path.read_text())}
     assert set(_options(role)) <= used
 
 
@@ -143,7 +147,8 @@ def test_no_injected_facts(role: str) -> None:
 @_ROLE
 def test_a_role_that_changes_something_can_undo_it(role: str) -> None:
     if f"{role}_state" not in _options(role):
-        assert role in ("host_check", "rollback", "destroy")
+        # The last of them takes away what it brought before it ends.
+        assert role in ("host_check", "rollback", "destroy", "smoke")
         return
     modules = {
         state: [
@@ -210,12 +215,14 @@ def test_the_environment_is_plain_and_feeds_the_unit(render: Render) -> None:
     assert values["BESTMAN_CONNECTOR_QUEUESIZE"] == "4000"
 
 
+@pytest.mark.one_core
 def test_jetty_gets_its_threads(render: Render) -> None:
     tree = ElementTree.fromstring(render("bestman", "jetty.xml.j2", bestman_container_threads=2520))
     values = {node.get("name"): node.text for node in tree.iter("Set")}
     assert (values["minThreads"], values["maxThreads"]) == ("10", "2520")
 
 
+@pytest.mark.one_core
 @pytest.mark.parametrize("sudo", [True, False])
 def test_the_unit_is_hardened_as_far_as_sudo_lets_it(render: Render, sudo: bool) -> None:
     unit = render("bestman", "bestman2.service.j2", bestman_sudo=sudo)
@@ -226,6 +233,7 @@ def test_the_unit_is_hardened_as_far_as_sudo_lets_it(render: Render, sudo: bool)
     assert "TasksMax=1536\n" in unit and "LimitNPROC=1536\n" in unit
 
 
+@pytest.mark.one_core
 def test_gridftp_without_a_limit_of_sessions_has_none_of_tasks(render: Render) -> None:
     assert "TasksMax=164\n" in render("gridftp", "unit.conf.j2")
     assert "TasksMax=infinity\n" in render("gridftp", "unit.conf.j2", gridftp_connections_max=-1)

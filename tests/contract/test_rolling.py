@@ -176,7 +176,10 @@ def settings(tmp_path: Path) -> dict[str, dict[str, Any]]:
 
 
 UP, WELL = "unit_set:", "grid_health:"
-UNITS = pytest.mark.parametrize(("role", "unit"), [("gridftp", GRIDFTP), ("bestman", DOOR)])
+UNITS = pytest.mark.parametrize(
+    ("role", "unit"),
+    [("gridftp", GRIDFTP), pytest.param("bestman", DOOR, marks=pytest.mark.one_core)],
+)
 
 
 @UNITS
@@ -268,6 +271,7 @@ def test_a_rollback_restarts_the_name_node_and_then_one_host_at_a_time(roll: Rol
     assert all(a["config"] == "/etc/hadoop/cloudlet" for _h, s, a in done.calls if s == SAFE)
 
 
+@pytest.mark.one_core
 def test_a_rollback_stops_no_data_node_when_no_name_node_answers(roll: Roll) -> None:
     pending = {"one": [DATANODE], "two": [DATANODE]}
     done = roll("rollback", SITE, pending, {"one": [SAFE], "two": [SAFE]})
@@ -276,6 +280,7 @@ def test_a_rollback_stops_no_data_node_when_no_name_node_answers(roll: Roll) -> 
     assert f"services were not restarted: {first} failed when it was its turn" in done.output
 
 
+@pytest.mark.one_core
 def test_a_rollback_asks_no_name_node_where_no_data_node_restarts(roll: Roll) -> None:
     done = roll("rollback", SITE, {"one": [GRIDFTP], "two": [GRIDFTP]})
     hosts = ("nn", "one", "two", "door")

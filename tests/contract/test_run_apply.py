@@ -66,6 +66,7 @@ def test_apply_without_terminal_and_yes_changes_nothing(toy: Toy) -> None:
     assert (record["exit_code"], record["phase"], record["state"]) == (64, "plan", "finished")
 
 
+@pytest.mark.one_core
 def test_component_and_limit_narrow_the_run(toy: Toy) -> None:
     toy.set(beta_breaking=["one", "two"])
     done = toy.json("apply", "--yes", "--component", "alpha", "--limit", "two")
@@ -74,6 +75,7 @@ def test_component_and_limit_narrow_the_run(toy: Toy) -> None:
     assert {c["component"] for h in done["result"]["hosts"] for c in h["components"]} == {"alpha"}
 
 
+@pytest.mark.one_core
 def test_wrong_usage_and_an_invalid_site_touch_no_host(toy: Toy) -> None:
     done = toy.run("apply", "--yes", "--component", "alpah")
     assert done.returncode == 64

@@ -190,6 +190,7 @@ def test_what_is_written_is_found_on_a_door_and_a_data_node(
     assert ours["kernel_somaxconn"]["unit"] == ""
 
 
+@pytest.mark.one_core
 def test_what_is_written_is_found_on_a_door_in_a_globus_container(
     written: Callable[..., Written], tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_what_is_written_is_found_on_a_door_in_a_globus_container(
     assert check(entries, texts, tmp_path) == of("bestman_") - JETTY_ONLY
 
 
+@pytest.mark.one_core
 def test_a_host_says_what_it_has_and_no_more(
     written: Callable[..., Written], tmp_path: Path
 ) -> None:

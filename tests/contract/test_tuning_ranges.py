@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from cloudlet_deploy import tuning
 from cloudlet_deploy.site import schema
 from cloudlet_deploy.tuning import HostReading, Load, Pin, Shape
 from tests.unit.tuning_cases import LOADS, SHAPES, readings
+
+pytestmark = pytest.mark.one_core  # it runs no Ansible
 
 _TYPES = {"int": int, "str": str, "bool": bool}
 

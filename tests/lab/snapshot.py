@@ -21,13 +21,32 @@ LEFT_OUT = (
     *("/home/admin/.ansible", "/root/.ansible", "/srv/storage", "/etc/ld.so.cache"),
 )
 
+#: On a host: what it read at the last look, so that it reads again only what was written since.
+_DIGESTS = "/dev/shm/snapshot-digests"
+
 _ON_HOST = r"""
 import grp, hashlib, json, os, pwd, stat, subprocess
+try:
+    with open(DIGESTS) as stream:
+        known = json.load(stream)
+except FileNotFoundError:
+    known = {}
+digests = {}
+def digest(path, st):
+    # Whoever writes a file or puts another in its place gives it another time of change, which
+    # nobody can set.
+    same = [st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns]
+    found = known.get(path)
+    if found is None or found[1:] != same:
+        with open(path, "rb") as stream:
+            found = [hashlib.sha256(stream.read()).hexdigest(), *same]
+    digests[path] = found
+    return found[0]
 def entry(path):
     st = os.lstat(path)
     kind, content = "other", ""
     if stat.S_ISREG(st.st_mode):
-        kind, content = "file", hashlib.sha256(open(path, "rb").read()).hexdigest()
+        kind, content = "file", digest(path, st)
     elif stat.S_ISDIR(st.st_mode):
         kind = "directory"
     elif stat.S_ISLNK(st.st_mode):
@@ -44,6 +63,8 @@ for base, directories, names in os.walk("/"):
                 files[path] = entry(path)
             except FileNotFoundError:
                 pass
+with open(DIGESTS, "w") as stream:
+    json.dump(digests, stream)
 accounts = {p.pw_name: [p.pw_uid, p.pw_gid, p.pw_dir, p.pw_shell] for p in pwd.getpwall()}
 groups = {g.gr_name: [g.gr_gid, sorted(g.gr_mem)] for g in grp.getgrall()}
 out = subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package}\n"],
@@ -88,7 +109,8 @@ class Snapshot:
 
 def take(run_as_root: Callable[[str], str]) -> Snapshot:
     """Snapshot of the host on which ``run_as_root`` runs a Python program and gives its output."""
-    document = json.loads(run_as_root(f"LEFT_OUT = {LEFT_OUT!r}\n{_ON_HOST}"))
+    given = f"LEFT_OUT = {LEFT_OUT!r}\nDIGESTS = {_DIGESTS!r}\n"
+    document = json.loads(run_as_root(given + _ON_HOST))
     document["packages"] = frozenset(document["packages"])
     return Snapshot(**document)
 

@@ -263,7 +263,8 @@ def _measure(test: _Test, journal: Journal) -> tuple[Campaign, Any, tuple[str, .
         _run(test, job, hosts, gathering)
         for path in Path(output).glob("*.csv.gz"):
             path.rename(journal.directory / path.name)
-    directories.forget(b for b in (*leftovers, base) if b not in gathering.left)
+    if gathering.tidied:
+        directories.forget(b for b in (*leftovers, base) if b not in gathering.left)
     return gathering.campaign, gathering.refusal, gathering.left
 
 
@@ -281,15 +282,20 @@ def _run(test: _Test, job: Job, hosts: LoadHosts | None, gathering: Gathering) -
         stack.enter_context(engine)
         progress = stack.enter_context(_smoke_view.progress(job))
         stopping = False
-        for told in engine.events():
-            if caught and not stopping:
-                stopping = True
-                engine.stop()
-            if told is not None:
-                gathering.take(told)
-                progress.show(told)
-            elif loading is not None and not gathering.points:
-                loading.check()
+        try:
+            for told in engine.events():
+                if caught and not stopping:
+                    stopping = True
+                    engine.stop()
+                if told is not None:
+                    gathering.take(told)
+                    progress.show(told)
+                elif loading is not None and not gathering.points:
+                    loading.check()
+        except RunFailedError as error:
+            if not gathering.points:
+                raise
+            gathering.incomplete = "interrupted" if caught else error.message
 
 
 def _seen(test: _Test) -> tuple[tuple[SettingInForce, ...], tuple[HostFacts, ...]]:
@@ -311,7 +317,7 @@ def _seen(test: _Test) -> tuple[tuple[SettingInForce, ...], tuple[HostFacts, ...
             one.cores,
             one.memory_mb,
             one.kernel,
-            one.container,
+            f"in a container of {one.container}" if one.container else "",
         )
         for one in found
     )
@@ -365,7 +371,7 @@ def _conclude(
         _smoke_view.show(found, judged, against, paths)
         if left:
             _smoke_view.leftovers(left, campaign.problems)
-    if interrupted:
+    if interrupted and test.wish.output != "json":
         raise InterruptedRunError(
             "Interrupted; the load was stopped.",
             next_step=f"What was measured until then is in {paths.report}.",

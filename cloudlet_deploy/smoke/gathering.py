@@ -22,6 +22,8 @@ class Gathering:
     lost: list[str] = field(default_factory=list)
     #: Directories that are left in the storage, and why.
     left: tuple[str, ...] = ()
+    #: Whether all others were removed.
+    tidied: bool = False
     problems: list[str] = field(default_factory=list)
     incomplete: str = "it was broken off"
     refusal: CloudletError | None = None
@@ -37,7 +39,10 @@ class Gathering:
             )
         elif event == "lost":
             self.lost.append(told["worker"])
+        elif event == "removed":
+            self.tidied = True
         elif event == "left":
+            self.tidied = True
             self.left = tuple(told["bases"])
             self.problems.append(told["problem"])
         elif event == "end":

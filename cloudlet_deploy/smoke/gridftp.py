@@ -8,6 +8,7 @@ import time
 from cloudlet_deploy.smoke.answer import Entry, OperationError
 from cloudlet_deploy.smoke.control import ControlChannel, GridFtpError, Reply
 from cloudlet_deploy.smoke.gsi import GsiContext
+from cloudlet_deploy.smoke.session import Session
 from cloudlet_deploy.smoke.types import Endpoint, Failure
 from cloudlet_deploy.smoke.wire import Wire
 
@@ -20,49 +21,24 @@ _TYPES = {b"file": "FILE", b"dir": "DIRECTORY"}
 _SELVES = (b"cdir", b"pdir")
 
 
-class GridFtpSession:
-    """One control connection: ``connect``, ``authenticate``, then any number of commands.
+class GridFtpSession(Session):
+    """A control connection.
 
-    All of it ends at ``deadline``, a time of ``time.monotonic()`` that may be set anew between
-    commands. Methods raise GridFtpError where the server said no, after which the session goes on;
-    and OSError (ssl.SSLError, TimeoutError) and OperationError, after which it is good for nothing
-    but ``close``. Paths are absolute.
+    After OperationError of STATUS it goes on; after all else it is good for nothing but ``close``.
+    Paths are absolute.
     """
 
-    __slots__ = ("_context", "_control", "_deadline", "_endpoint", "_keep", "_wire", "answered")
+    __slots__ = ("_control",)
 
     def __init__(
         self, endpoint: Endpoint, context: GsiContext, deadline: float, *, keep_alive: bool = False
     ) -> None:
-        self._endpoint = endpoint
-        self._context = context
-        self._deadline = deadline
-        self._keep = keep_alive
-        self._wire: Wire | None = None
+        super().__init__(endpoint, context, deadline, keep_alive=keep_alive)
         self._control: ControlChannel | None = None
-        #: When the last listing was whole, a time of ``time.perf_counter()``.
-        self.answered = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether another command can be given; asks the kernel whether the server hung up."""
-        return self._wire is not None and self._keep and self._wire.is_silent()
-
-    def until(self, deadline: float) -> None:
-        """Give the commands to come another deadline."""
-        self._deadline = deadline
-        if self._wire is not None:
-            self._wire.deadline = deadline
-
-    def connect(self) -> None:
-        """TCP only."""
-        self._wire = Wire(self._endpoint.address, self._endpoint.port, self._deadline)
 
     def authenticate(self) -> None:
         """From the server's banner to an account: the GSI handshake and the gridmap."""
-        if self._wire is None:
-            raise RuntimeError("the session is not connected")
-        control = ControlChannel(self._wire)
+        control = ControlChannel(self._open_wire())
         control.authenticate(self._endpoint, self._context)
         if control.command("USER :globus-mapping:", 331, 230, 232).code == 331:
             control.command("PASS dummy", 230, 202)
@@ -96,7 +72,7 @@ class GridFtpSession:
         # Nothing goes over it, so nobody need prove on it who he is.
         control.command("DCAU N", 200)
         control.command("TYPE I", 200)
-        data = Wire(self._peer(), self._data_port(control), self._deadline)
+        data = Wire(self._open_wire().peer, self._data_port(control), self._deadline)
         try:
             control.send(f"STOR {path}")
             reply = control.reply()
@@ -110,19 +86,13 @@ class GridFtpSession:
 
     def close(self) -> None:
         """Hang up; a second call does nothing."""
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+        super().close()
         self._control = None
 
     def _commands(self) -> ControlChannel:
         if self._control is None:
             raise RuntimeError("the session is not authenticated")
         return self._control
-
-    def _peer(self) -> str:
-        assert self._wire is not None
-        return self._wire.peer
 
     @staticmethod
     def _data_port(control: ControlChannel) -> int:

@@ -13,10 +13,9 @@ from itertools import pairwise
 from cloudlet_deploy.smoke.answer import OperationError, shown
 from cloudlet_deploy.smoke.gridftp import GridFtpSession
 from cloudlet_deploy.smoke.gsi import GsiContext
+from cloudlet_deploy.smoke.session import Session
 from cloudlet_deploy.smoke.srm import SrmSession
 from cloudlet_deploy.smoke.types import Endpoint, Failure, Kind
-
-Session = SrmSession | GridFtpSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,52 +12,24 @@ from cloudlet_deploy.smoke import soap
 from cloudlet_deploy.smoke.answer import Entry, OperationError
 from cloudlet_deploy.smoke.gsi import GsiChannel, GsiContext
 from cloudlet_deploy.smoke.http import read_answer
+from cloudlet_deploy.smoke.session import Session
 from cloudlet_deploy.smoke.types import Endpoint, Failure
-from cloudlet_deploy.smoke.wire import Wire
 
 #: "No delegation".
 _GSI_BYTE = b"0"
 
 
-class SrmSession:
-    """One connection to a door: ``connect``, ``authenticate``, then any number of calls.
+class SrmSession(Session):
+    """A connection to a door. After an error it is good for nothing but ``close``."""
 
-    All of it ends at ``deadline``, a time of ``time.monotonic()`` that may be set anew between
-    calls. Methods raise OSError (ssl.SSLError, TimeoutError) and OperationError; then the session
-    is good for nothing but ``close``.
-    """
-
-    __slots__ = (
-        "_channel", "_context", "_deadline", "_endpoint", "_first", "_keep", "_wire", "answered",
-    )  # fmt: skip
+    __slots__ = ("_channel", "_first")
 
     def __init__(
         self, endpoint: Endpoint, context: GsiContext, deadline: float, *, keep_alive: bool = False
     ) -> None:
-        self._endpoint = endpoint
-        self._context = context
-        self._deadline = deadline
-        self._keep = keep_alive
-        self._wire: Wire | None = None
+        super().__init__(endpoint, context, deadline, keep_alive=keep_alive)
         self._channel: GsiChannel | None = None
         self._first = True
-        #: When the last answer was whole, a time of ``time.perf_counter()``.
-        self.answered = 0.0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether another call can be made; asks the kernel whether the door has hung up."""
-        return self._wire is not None and self._keep and self._wire.is_silent()
-
-    def until(self, deadline: float) -> None:
-        """Give the calls to come another deadline."""
-        self._deadline = deadline
-        if self._wire is not None:
-            self._wire.deadline = deadline
-
-    def connect(self) -> None:
-        """TCP only."""
-        self._wire = Wire(self._endpoint.address, self._endpoint.port, self._deadline)
 
     def authenticate(self) -> None:
         """The TLS handshake: when it returns, the door has accepted our certificate."""
@@ -89,15 +61,8 @@ class SrmSession:
 
     def close(self) -> None:
         """Hang up; a second call does nothing."""
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+        super().close()
         self._channel = None
-
-    def _open_wire(self) -> Wire:
-        if self._wire is None:
-            raise RuntimeError("the session is not connected")
-        return self._wire
 
     def _tell(self, alert: bytes) -> None:
         """Say why we hang up, if the door still listens."""

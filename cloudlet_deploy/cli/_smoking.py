@@ -110,7 +110,7 @@ def clean(options: AnsibleOptions, wish: Wish) -> ExitCode:
     if left:
         doors, servers = _endpoints(test, local=True)
         job = Job(
-            run_id="clean", doors=doors, transfer_servers=servers, points=(), base="",
+            doors=doors, transfer_servers=servers, points=(), base="",
             directories={}, leftovers=(), timeout=test.profile.timeout, patience=0, output="",
             **_credential(test),
         )  # fmt: skip
@@ -231,7 +231,6 @@ def _measure(test: _Test, journal: Journal) -> tuple[Campaign, Any, tuple[str, .
     directories.remember(base)
     with tempfile.TemporaryDirectory(prefix="cloudlet-smoke-") as output:
         job = Job(
-            run_id=run_id,
             doors=doors,
             transfer_servers=servers,
             points=points,

@@ -20,7 +20,6 @@ VARIABLE = "CLOUDLET_SMOKE_JOB"
 class Job:
     """One run of the engine. Paths are those of the machine that reads it; times are seconds."""
 
-    run_id: str
     doors: tuple[Endpoint, ...]
     transfer_servers: tuple[Endpoint, ...]
     certificate: str

@@ -99,7 +99,7 @@ class Load:
         self.context = gsi.Credential(
             Path(job.certificate), Path(job.key), Path(job.ca_dir)
         ).context()
-        self.raw = _Raw(Path(job.output), job.run_id)
+        self.raw = _Raw(Path(job.output))
         # Each in a greenlet of its own: the one that listens must stay free.
         for name, act in {
             "smoke-hello": self._hello,
@@ -334,7 +334,7 @@ class _Usage:
 class _Raw:
     """Every operation as a line of a compressed CSV file."""
 
-    def __init__(self, directory: Path, run_id: str) -> None:
+    def __init__(self, directory: Path) -> None:
         name = f"operations-{socket.gethostname()}-{os.getpid()}.csv.gz"
         self._file = gzip.open(directory / name, "wb", compresslevel=1)  # noqa: SIM115
         self._lines = io.StringIO()

@@ -103,15 +103,30 @@ class Progress:
             click.echo(words, err=True)
 
 
-def show(found: Analysis, judged: Verdict, against: Comparison | None, paths: Paths) -> None:
-    """The figures of all points, the verdict, and where the report is."""
+def show(
+    found: Analysis,
+    judged: Verdict,
+    against: Comparison | None,
+    paths: Paths,
+    *,
+    everything: bool,
+) -> None:
+    """The figures of all points, the verdict, and where the report is.
+
+    ``everything`` shows the cautions about single points too.
+    """
     render.trimmed(_table(found.points))
     for one in found.points:
         for failure, number in one.failures.items():
             example = clean(one.measured.examples.get(failure, ""), 160)
             render.lines(f"  {_short(one)}: {count(number)} x {failure}: {example}")
-    for words in (*found.cautions, *(w for one in found.points for w in one.cautions)):
+    for words in found.cautions:
         render.lines(f"note: {words}")
+    single = [(_short(one), words) for one in found.points for words in one.cautions]
+    for where, words in single if everything else ():
+        render.lines(f"note: {where}: {words}")
+    if single and not everything:
+        render.lines(f"note: {count(len(single))} on single points: in the report, or with -v.")
     render.lines("")
     render.lines(judged.carries, "bold")
     if judged.recovery:

@@ -88,6 +88,7 @@ class _Test:
     profile: Profile
     credential: gsi.Credential
     path: str
+    verbose: bool
 
 
 def smoke(options: AnsibleOptions, wish: Wish) -> ExitCode:
@@ -139,7 +140,8 @@ def _test(options: AnsibleOptions, wish: Wish) -> _Test:
     certificate, key = settings.credential(found, wish.proxy, wish.certificate, wish.key)
     credential = gsi.Credential(certificate, key, wish.ca_dir or settings.ca_dir(found))
     credential.context()  # what is wrong with it is told before anything is touched
-    return _Test(prepared, wish, found, wanted, credential, settings.path(prepared.site, found))
+    path = settings.path(prepared.site, found)
+    return _Test(prepared, wish, found, wanted, credential, path, options.verbosity > 0)
 
 
 def _profile(found: Mapping[str, Any], wish: Wish, *, gridftp: bool) -> Profile:
@@ -367,7 +369,7 @@ def _conclude(
         data = _smoke_view.as_data(found, judged, against, paths, left)
         render.document("smoke", code, data)
     else:
-        _smoke_view.show(found, judged, against, paths)
+        _smoke_view.show(found, judged, against, paths, everything=test.verbose)
         if left:
             _smoke_view.leftovers(left, campaign.problems)
     if interrupted and test.wish.output != "json":

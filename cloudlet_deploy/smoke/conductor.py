@@ -192,6 +192,7 @@ class Conductor:
 
     def _probe(self, overload: Point, ended: float) -> None:
         """One client, again and again, until it is served."""
+        self._check()
         patience = self._job.patience
         number = overload.number + 1
         probe = {**asdict(overload), "number": number, "warm_up": 0.0, "window": patience}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import os
 import random
 import resource
@@ -92,7 +93,9 @@ class Load:
     def __init__(self, job: Job, runner: Any) -> None:
         self.job = job
         self._runner = runner
-        self._members: list[Client] = []
+        #: In the order in which they came.
+        self._members: dict[Client, None] = {}
+        self._numbers = itertools.count()
         self._gate = Event()
         self._running: Running | None = None
         self._usage = _Usage()
@@ -114,14 +117,17 @@ class Load:
 
     def join(self) -> Client:
         """A new client."""
-        numbers = {client.number for client in self._members}
-        client = Client(self, next(n for n in range(len(numbers) + 1) if n not in numbers))
-        self._members.append(client)
+        client = Client(self, next(self._numbers))
+        self._members[client] = None
         return client
 
     def leave(self, client: Client) -> None:
         """It was taken away."""
-        self._members.remove(client)
+        del self._members[client]
+
+    def is_first(self, client: Client) -> bool:
+        """Whether it has been here longest: that one is the probe."""
+        return next(iter(self._members)) is client
 
     def wait(self) -> Running | None:
         """Wait for a point, and return it."""
@@ -223,7 +229,7 @@ class Client:
         running = self._load.wait()
         if running is None:
             return
-        if running.probe and self.number:
+        if running.probe and not self._load.is_first(self):
             running.over.wait()
             return
         what = running.point

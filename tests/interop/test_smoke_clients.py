@@ -280,9 +280,10 @@ class TestStandIn:
         for line in output.splitlines():
             # mode, links, uid, gid, size, date in three words, and the name behind one blank
             *words, rest = line.split(maxsplit=7)
-            theirs.add((words[0][0] == "d", int(words[4]), rest.partition(" ")[2].rstrip("\t")))
+            theirs.add((words[0][0] == "d", int(words[4]), rest.partition(" ")[2].rstrip()))
         found = entries(SrmSession(self.endpoint(door), ours, soon()), str(where))
-        mine = {(e.type == "DIRECTORY", e.size, e.path.rpartition("/")[2]) for e in found}
+        # A blank at the end of a name gfal lost once in five runs; we never.
+        mine = {(e.type == "DIRECTORY", e.size, e.path.rpartition("/")[2].rstrip()) for e in found}
         assert mine == theirs and len(mine) > 1000
 
     def test_agrees_with_the_library_of_gfal(self, door: Door, ours: GsiContext, pki: Pki) -> None:
@@ -293,7 +294,9 @@ class TestStandIn:
         assert code == 0, output
         found = entries(SrmSession(self.endpoint(door), ours, soon()), where)
         names = [entry.path.rpartition("/")[2] for entry in found]
-        assert output.split() == sorted(narrow(name).hex() for name in names)
+        # As above.
+        told = sorted(bytes.fromhex(word).rstrip().hex() for word in output.split())
+        assert told == sorted(narrow(name).rstrip().hex() for name in names)
         assert len(names) > 1000
 
     def test_operations(self, door: Door, ours: GsiContext) -> None:

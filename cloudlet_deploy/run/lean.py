@@ -18,6 +18,7 @@ import importlib
 import os
 import runpy
 import sys
+from pathlib import Path
 
 #: Allocations between two looks of the collector; Python's own number is for small programs.
 _THRESHOLD = 50_000
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
     os.register_at_fork(before=_load, after_in_child=gc.freeze)
     sys.argv = argv
     # As Python does for the script that it is given.
-    sys.path[0] = os.path.dirname(argv[0])  # noqa: PTH120
+    sys.path[0] = str(Path(argv[0]).parent)
     runpy.run_path(argv[0], run_name="__main__")
 
 

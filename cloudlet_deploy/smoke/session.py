@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from cloudlet_deploy.smoke.gsi import GsiContext
 from cloudlet_deploy.smoke.types import Endpoint
 from cloudlet_deploy.smoke.wire import Wire
 
 
-class Session:
+class Session(ABC):
     """One connection: ``connect``, ``authenticate``, then any number of requests.
 
     All of it ends at ``deadline``, a time of ``time.monotonic()`` that may be set anew between
@@ -42,13 +44,13 @@ class Session:
         """TCP only."""
         self._wire = Wire(self._endpoint.address, self._endpoint.port, self._deadline)
 
+    @abstractmethod
     def authenticate(self) -> None:
         """From TCP to the point where a request can be made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ls(self, path: str) -> int:
         """List a directory; the number of its entries."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Hang up; a second call does nothing."""

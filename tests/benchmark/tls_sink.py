@@ -45,7 +45,7 @@ _ENVELOPE = (
 )
 _REF = (
     '<multiRef id="id{0}" soapenc:root="0" '
-    'soapenv:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/" xsi:type="srm:{1}" '
+    'soapenv:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/" xsi:type="{1}" '
     'xmlns:soapenc="http://schemas.xmlsoap.org/soap/encoding/" '
     'xmlns:srm="http://srm.lbl.gov/StorageResourceManager">{2}</multiRef>'
 )
@@ -53,39 +53,48 @@ _REF = (
 
 def ping_answer() -> bytes:
     """The answer to srmPing, as HTTP."""
-    version = _REF.format(0, "srmPingResponse", "<versionInfo>v2.2</versionInfo>")
+    version = _REF.format(0, "srm:srmPingResponse", "<versionInfo>v2.2</versionInfo>")
     return _http(_ENVELOPE.format("srmPing", version))
 
 
 def listing(path: str, entries: int) -> str:
     """The answer to a detailed srmLs of a directory with so many files; ``path`` is XML."""
+    status, details = "srm:TReturnStatus", "srm:ArrayOfTMetaDataPathDetail"
+    # gSOAP refuses a part of another type than it expects.
     refs = [
-        '<returnStatus href="#id1"/><details href="#id3"/>',
-        '<statusCode href="#id2"/><explanation xsi:type="xsd:string">done</explanation>',
-        "SRM_SUCCESS",
-        '<pathDetailArray href="#id4"/>',
-        f'<path>{path}</path><status href="#id1"/><type href="#id5"/>'
-        '<arrayOfSubPaths href="#id6"/>',
-        "DIRECTORY",
-        "".join(f'<pathDetailArray href="#id{10 + 3 * i}"/>' for i in range(entries)),
-        "FILE",
-        "RW",
-        '<userID xsi:type="xsd:string">grid</userID><mode href="#id8"/>',
+        ("srm:srmLsResponse", '<returnStatus href="#id1"/><details href="#id3"/>'),
+        (status, '<statusCode href="#id2"/><explanation xsi:type="xsd:string">done</explanation>'),
+        ("srm:TStatusCode", "SRM_SUCCESS"),
+        (details, '<pathDetailArray href="#id4"/>'),
+        (
+            "srm:TMetaDataPathDetail",
+            f'<path xsi:type="xsd:string">{path}</path><status href="#id1"/><type href="#id5"/>'
+            '<arrayOfSubPaths href="#id6"/>',
+        ),
+        ("srm:TFileType", "DIRECTORY"),
+        (details, "".join(f'<pathDetailArray href="#id{10 + 3 * i}"/>' for i in range(entries))),
+        ("srm:TFileType", "FILE"),
+        ("srm:TPermissionMode", "RW"),
+        (
+            "srm:TUserPermission",
+            '<userID xsi:type="xsd:string">grid</userID><mode href="#id8"/>',
+        ),
     ]
     for i in range(entries):
         number = 10 + 3 * i
         refs += [
-            f'<path xsi:type="xsd:string">{path}/file_{i:05}</path><status href="#id{number + 1}"/>'
-            f'<size href="#id{number + 2}"/>'
-            '<lastModificationTime xsi:type="xsd:dateTime">2026-01-01T00:00:00.000Z'
-            '</lastModificationTime><type href="#id7"/><ownerPermission href="#id9"/>'
-            '<groupPermission href="#id9"/><otherPermission href="#id8"/>',
-            '<statusCode href="#id2"/>',
-            f"{i}",
+            (
+                "srm:TMetaDataPathDetail",
+                f'<path xsi:type="xsd:string">{path}/file_{i:05}</path>'
+                f'<status href="#id{number + 1}"/><size href="#id{number + 2}"/>'
+                '<lastModificationTime xsi:type="xsd:dateTime">2026-01-01T00:00:00.000Z'
+                '</lastModificationTime><type href="#id7"/><ownerPermission href="#id9"/>'
+                '<otherPermission href="#id8"/>',
+            ),
+            (status, '<statusCode href="#id2"/>'),
+            ("xsd:unsignedLong", f"{i}"),
         ]
-    return _ENVELOPE.format(
-        "srmLs", "".join(_REF.format(i, "part", content) for i, content in enumerate(refs))
-    )
+    return _ENVELOPE.format("srmLs", "".join(_REF.format(i, *ref) for i, ref in enumerate(refs)))
 
 
 @lru_cache(maxsize=64)
@@ -198,6 +207,8 @@ class Sink:
         self.hold: bool = given.hold
         self.ping = ping_answer()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Globus clients send a byte more in 1.3.
+        self.tls.maximum_version = ssl.TLSVersion.TLSv1_2
         self.tls.load_cert_chain(given.certificate, given.key)
         self.tls.load_verify_locations(capath=given.ca_dir)
         self.tls.verify_mode = ssl.CERT_REQUIRED

@@ -117,7 +117,9 @@ def _clash(case: Case, one: Setting, wanted: Mapping[str, Scalar], clients: int)
     if variable in (door.QUEUE.variable, hdfs.BACKLOG.variable) and value > queue:
         return f"The kernel cuts it to net.core.somaxconn, which is {queue}."
     hard = case.reading.nofile_hard
-    if variable in (door.NOFILE.variable, transfer.NOFILE.variable) and hard and value > hard:
+    # Where even what is recommended is cut, the pin is not what is wrong.
+    limits = (door.NOFILE.variable, transfer.NOFILE.variable)
+    if variable in limits and hard and value > max(hard, as_int(one.recommended) or 0):
         return f"systemd cuts it to {hard}, its own hard limit."
     if variable == door.STACK.variable and value < door.STACK_LEAST_KB:
         return f"Java 17 does not start with less than {door.STACK_LEAST_KB} KB."

@@ -59,6 +59,24 @@ def test_a_pin_wins_and_is_judged(variable: str, value: Scalar, objection: str) 
 
 
 @pytest.mark.parametrize(
+    ("host", "shape", "variable"),
+    [
+        (PAPER, Shape(), "bestman_nofile"),
+        (DATA_SERVER, DATA_SERVER_SHAPE, "gridftp_nofile"),
+    ],
+)
+def test_a_pin_of_what_is_recommended_is_objected_to_by_nobody(
+    host: HostReading, shape: Shape, variable: str
+) -> None:
+    """Not even where the machine allows less than the least that is recommended."""
+    reading = replace(host, nofile_hard=512)
+    best = by_variable(tuning.advise(reading, Load(100), shape, {}))[variable].recommended
+    pins = {variable: Pin(best, "host_vars/h.yml:3")}
+    one = by_variable(tuning.advise(reading, Load(100), shape, pins))[variable]
+    assert (one.wanted, one.objection) == (best, "")
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "objection"),
     [
         ("gridftp_connections_max", -1, "Without a limit sessions end where memory does, at about"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudlet_deploy.cli.options import output_option
-from cloudlet_deploy.errors import ExitCode
+from cloudlet_deploy.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from cloudlet_deploy.lab import Lab, Removed
@@ -51,22 +51,40 @@ def command() -> None:
     help="Where the lab's site is written (default: below the state directory).",
 )
 @click.option("--hosts", metavar="PATTERN", help="Only these hosts, as for --limit.")
+@click.option(
+    "--vm",
+    is_flag=True,
+    help="The lab of a cloudlet, whose host is a virtual machine with SELinux in force.",
+)
 @output_option
 def up(
-    name: str, source: Path | None, directory: Path | None, hosts: str | None, output: str
+    *,
+    name: str,
+    source: Path | None,
+    directory: Path | None,
+    hosts: str | None,
+    vm: bool,
+    output: str,
 ) -> None:
     """Make the hosts that are missing and start those that stand.
 
     Doing it again is harmless. The first time it builds the hosts' images, which takes some
-    minutes; they are cached in Podman's storage.
+    minutes; they are cached in Podman's storage. With --vm it needs /dev/net/tun too.
 
     \b
     Examples:
       sudo cloudlet-deploy lab up
       sudo cloudlet-deploy lab up --name mine --dir ./site --hosts 'all:!gridftp'
+      sudo cloudlet-deploy lab up --vm --name cloudlet
     """
-    from cloudlet_deploy import lab  # heavy
+    from cloudlet_deploy import content, lab  # heavy
 
+    if vm and source:
+        raise UsageError(
+            "--vm and --from name two inventories.",
+            next_step="Give one; in an inventory of your own, `lab_image: vm` makes a host one.",
+        )
+    source = content.root() / "inventories" / "lab-cloudlet" if vm else source
     made = lab.up(source, name=name, directory=directory, hosts=hosts, progress=_progress)
     _show([made], output, "lab up")
     if output == "table":

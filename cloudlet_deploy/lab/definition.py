@@ -10,7 +10,8 @@ from typing import Any
 from cloudlet_deploy.errors import CloudletError, InvalidSiteError
 
 #: The kinds of hosts that the lab has images for.
-IMAGES = ("host", "client")
+IMAGES = ("host", "client", "data", "vm")
+VM = "vm"
 #: What a host may be given beside what every container has, and devices to go with it. None of
 #: them reaches the machine itself: the kernel keeps mounts, rules and file systems per host.
 CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN")

@@ -7,8 +7,9 @@ import subprocess
 from dataclasses import dataclass
 
 from cloudlet_deploy.errors import RunFailedError
+from cloudlet_deploy.lab import vm
 from cloudlet_deploy.lab.ca import USERS
-from cloudlet_deploy.lab.definition import HostSpec
+from cloudlet_deploy.lab.definition import VM, HostSpec
 from cloudlet_deploy.lab.files import Put, archive
 from cloudlet_deploy.lab.model import (
     LABEL_ADDRESS,
@@ -19,6 +20,7 @@ from cloudlet_deploy.lab.model import (
     volume_name,
 )
 from cloudlet_deploy.lab.podman import Podman, last_words
+from cloudlet_deploy.lab.recipes import PROJECT_UID
 from cloudlet_deploy.lab.site import LabSite
 from cloudlet_deploy.lab.ssh import ADMIN, public_half
 
@@ -57,7 +59,7 @@ class Maker:
             "create",
             f"--name={container}",
             f"--hostname={spec.name}",
-            "--systemd=always",
+            *(vm.container_options() if spec.image == VM else ("--systemd=always",)),
             f"--network={network}",
             f"--label={LABEL_LAB}={self.lab}",
             f"--label={LABEL_HOST}={spec.name}",
@@ -76,15 +78,17 @@ class Maker:
         self.podman.run(
             "cp", "--archive=false", "-", f"{container}:/", stdin=files_of(spec, self.site)
         )
-        start(self.podman, container)
+        start(self.podman, container, spec.image)
 
 
-def start(podman: Podman, container: str) -> None:
-    """Start a host, and let it change the kernel's network settings that are its own.
+def start(podman: Podman, container: str, image: str) -> None:
+    """Start a host of the kind ``image``, and let it change what is its own of the kernel.
 
     Raises RunFailedError.
     """
     podman.run("start", container)
+    if image == VM:
+        return  # the kernel is its own
     pid = podman.run("inspect", "--format={{.State.Pid}}", container).stdout.strip()
     enter = ("nsenter", f"--target={pid}", "--mount", "--net", "sh", "-ec", _OWN_SETTINGS)
     entered = subprocess.run(enter, capture_output=True, text=True, check=False)
@@ -112,7 +116,15 @@ def files_of(spec: HostSpec, site: LabSite) -> bytes:
     ]
     if spec.image == "client":
         puts += _client_files(site)
+    if spec.image == "data":
+        puts += [_key_of_project(site)]
     return archive(puts)
+
+
+def _key_of_project(site: LabSite) -> Put:
+    """Whoever has the lab's key may use the project space."""
+    own = _line(public_half(site.keys.identity))
+    return Put("/home/project/.ssh/authorized_keys", own, 0o600, PROJECT_UID)
 
 
 def _client_files(site: LabSite) -> list[Put]:

@@ -7,6 +7,7 @@ recipe is a new image and an unchanged one is never built twice.
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import shutil
 import subprocess
@@ -18,21 +19,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import software
+from cloudlet_deploy.lab import software, vm
 from cloudlet_deploy.lab.model import LABEL_IMAGE, Progress
 from cloudlet_deploy.lab.podman import Podman, last_words, locked
 from cloudlet_deploy.lab.recipes import (
     APT_OPTIONS,
     BASE_SCRIPT,
     CLIENT_SCRIPT,
+    DATA_SCRIPT,
     DPKG_OPTIONS,
     HOST_PACKAGES,
     SUITE,
+    VM_HOST_SCRIPT,
+    VM_SUITE,
     Recipe,
     recipes,
+    sources_of,
 )
 
-_NEEDED_BYTES = 3 * 2**30
+_INIT = ("/sbin/init",)
+_NEEDED_BYTES = 6 * 2**30
 
 
 def ensure(podman: Podman, kinds: set[str], progress: Progress) -> dict[str, str]:
@@ -56,7 +62,13 @@ def _build(podman: Podman, wanted: dict[str, Recipe], kind: str, progress: Progr
     _check_space(podman)
     began = time.monotonic()
     progress(f"building the image {kind}")
-    builders = {"base": _build_base, "host": _build_host, "client": _build_client}
+    builders = {
+        "base": _build_base,
+        "host": _build_host,
+        "client": _build_client,
+        "data": _build_data,
+        "vm": _build_vm,
+    }
     builders[kind](podman, wanted, progress)
     progress(f"built the image {kind} in {time.monotonic() - began:.0f} s")
 
@@ -151,19 +163,45 @@ def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _build_client(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
     with _container(podman, wanted["base"], "sh", "-ec", CLIENT_SCRIPT) as container:
-        with _ticking(progress, "installing the grid clients"):
-            done = podman.run("start", "--attach", container, check=False)
-        if done.returncode != 0:
-            raise RunFailedError(
-                f"The grid clients cannot be installed: {last_words(done.stderr)}",
-                next_step="See that apt-get update works on this machine, then try again.",
-            )
+        _install(podman, container, "installing the grid clients", progress)
         _commit(podman, container, wanted["client"])
 
 
+def _build_data(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    with _container(podman, wanted["base"], "sh", "-ec", DATA_SCRIPT) as container:
+        _install(podman, container, "installing Samba", progress)
+        _commit(podman, container, wanted["data"])
+
+
+def _build_vm(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    recipe = wanted["vm"]
+    sources = sources_of(VM_SUITE, wanted["base"].inputs["sources"])
+    command = ("sh", "-ec", VM_HOST_SCRIPT)
+    with _container(podman, wanted["base"], *command, options=vm.accelerators()) as container:
+        with tempfile.TemporaryDirectory(prefix="cloudlet-lab.") as scratch:
+            home = Path(scratch, "vm")
+            with _ticking(progress, f"Debian {VM_SUITE}"):
+                vm.make_home(home, sources)
+            podman.run("cp", str(home), f"{container}:/")
+        _install(podman, container, "booting the virtual machine once", progress)
+        _commit(podman, container, recipe, ("python3", vm.PROGRAM, "run"))
+
+
+def _install(podman: Podman, container: str, what: str, progress: Progress) -> None:
+    with _ticking(progress, what):
+        done = podman.run("start", "--attach", container, check=False)
+    if done.returncode != 0:
+        raise RunFailedError(
+            f"{what} failed: {last_words(done.stderr or done.stdout)}",
+            next_step="See that apt-get update works on this machine, then try again.",
+        )
+
+
 @contextlib.contextmanager
-def _container(podman: Podman, recipe: Recipe, *command: str) -> Iterator[str]:
-    created = podman.run("create", "--network=podman", recipe.reference, *command)
+def _container(
+    podman: Podman, recipe: Recipe, *command: str, options: tuple[str, ...] = ()
+) -> Iterator[str]:
+    created = podman.run("create", "--network=podman", *options, recipe.reference, *command)
     container = created.stdout.strip()
     try:
         yield container
@@ -171,13 +209,15 @@ def _container(podman: Podman, recipe: Recipe, *command: str) -> Iterator[str]:
         podman.run("rm", "--force", "--time=0", container, check=False)
 
 
-def _commit(podman: Podman, container: str, recipe: Recipe) -> None:
-    podman.run("commit", "--quiet", *_changes(recipe), container, recipe.reference)
+def _commit(
+    podman: Podman, container: str, recipe: Recipe, command: tuple[str, ...] = _INIT
+) -> None:
+    podman.run("commit", "--quiet", *_changes(recipe, command), container, recipe.reference)
 
 
-def _changes(recipe: Recipe) -> tuple[str, ...]:
+def _changes(recipe: Recipe, command: tuple[str, ...] = _INIT) -> tuple[str, ...]:
     return (
-        '--change=CMD ["/sbin/init"]',
+        f"--change=CMD {json.dumps(command)}",
         "--change=STOPSIGNAL SIGRTMIN+3",
         f"--change=LABEL {LABEL_IMAGE}={recipe.kind}",
     )

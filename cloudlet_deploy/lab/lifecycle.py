@@ -99,7 +99,7 @@ def up(
                 )
             )
             stopped = [host for host in present.values() if host.state != "running"]
-            list(pool.map(lambda host: start_host(podman, host.container), stopped))
+            list(pool.map(lambda host: start_host(podman, host.container, host.image), stopped))
             fresh = [spec.name for spec in missing] + [host.name for host in stopped]
             list(pool.map(lambda host: site.keys.wait(host, addresses[host]), fresh))
         for host in fresh:
@@ -197,7 +197,7 @@ def kill(name: str, host: str) -> None:
 def start(name: str, host: str) -> LabHost:
     """Start a host that was killed: same address and files. Returns when it takes ssh."""
     with _existing(name, host) as (podman, lab, which):
-        start_host(podman, which.container)
+        start_host(podman, which.container, which.image)
         LabSite(lab.site).keys.wait(which.name, which.address)
         return _lab(podman, name).host(host)
 

@@ -4,6 +4,8 @@
             install lying ready in apt's cache
 ``host``    base with the prepared homes of :mod:`cloudlet_deploy.lab.software`
 ``client``  base with the grid's client programs and two people's accounts
+``data``    base with a camera's Samba share and a cluster's project space
+``vm``      base with QEMU and, booted already, a Debian 13 with SELinux in force
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloudlet_deploy.lab import software
+from cloudlet_deploy.lab import software, vm_machine
 from cloudlet_deploy.lab.ca import USERS
 from cloudlet_deploy.lab.ssh import ADMIN
 
 SUITE = "bookworm"
+#: Of the account ``camera`` of the lab's camera; no secret.
+CAMERA_PASSWORD = "lab-camera"
+#: Of the account ``project``: beyond 65536, as a directory service gives them.
+PROJECT_UID, PROJECT_GID = 123456, 123400
 
 HOST_PACKAGES = (
     "ca-certificates",
@@ -96,6 +102,93 @@ for name in {" ".join(USERS)}; do
   printf '%s\\n' {shlex.quote(_PROFILE)} >>"/home/$name/.profile"
 done
 """
+#: What plays the instrument's side and the cluster's.
+DATA_SCRIPT = f"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get install --yes samba smbclient
+rm -f /var/cache/apt/archives/*.deb
+groupadd --gid {PROJECT_GID} science
+useradd --uid {PROJECT_UID} --gid science --create-home --shell /bin/bash --password '*' project
+install -d -m 0700 -o project -g science /home/project/.ssh
+useradd --no-create-home --shell /usr/sbin/nologin camera
+printf '{CAMERA_PASSWORD}\\n{CAMERA_PASSWORD}\\n' | smbpasswd -s -a camera
+install -d -m 0755 /srv/camera
+cat >/etc/samba/smb.conf <<'END'
+[global]
+server min protocol = SMB3_11
+map to guest = never
+load printers = no
+[movies]
+path = /srv/camera
+valid users = camera
+read only = yes
+END
+systemctl disable nmbd
+"""
+VM_SUITE = "trixie"
+#: Installed beforehand: installing them takes minutes in an emulated machine. That the roles
+#: install them, and take them away again, is shown in containers.
+VM_PACKAGES = (
+    *(package for package in HOST_PACKAGES if package != "libfuse3-3"),
+    "apache2",
+    "auditd",
+    "buildah",
+    "busybox-static",
+    "catatonit",
+    "cifs-utils",
+    "crun",
+    "dbus-user-session",
+    "linux-image-cloud-amd64",
+    "netavark",
+    "aardvark-dns",
+    "nftables",
+    "passt",
+    "podman",
+    "policycoreutils-python-utils",
+    "selinux-basics",
+    "selinux-policy-default",
+    "semodule-utils",
+    "slirp4netns",
+    "sshfs",
+    "uidmap",
+)
+#: Run in the machine's root by sh -e. The builder's key and network are taken away when it
+#: becomes a host.
+VM_SCRIPT = f"""
+rm -f /etc/ssh/ssh_host_*
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+printf '%s\\n' 'HostKey /etc/ssh/ssh_host_ed25519_key' 'PasswordAuthentication no' \
+  >/etc/ssh/sshd_config.d/lab.conf
+useradd --create-home --shell /bin/bash --password '*' {ADMIN}
+install -d -m 0700 -o {ADMIN} -g {ADMIN} /home/{ADMIN}/.ssh
+echo '{ADMIN} ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/{ADMIN}
+chmod 0440 /etc/sudoers.d/{ADMIN}
+# People as a directory service would name them, one of them in a group of the instrument.
+groupadd --gid {PROJECT_GID} science
+groupadd --gid 150001 instrument
+useradd --uid {PROJECT_UID} --gid science --groups instrument --create-home --password '*' alice
+useradd --uid {PROJECT_UID + 1} --gid science --create-home --password '*' bob
+install -d -m 0700 /root/.ssh
+echo 'BUILDERS_KEY' >/root/.ssh/authorized_keys
+printf '%s\\n' '[Match]' 'Name=eth1' '[Link]' 'RequiredForOnline=no' '[Network]' \
+  'Address=10.0.2.15/24' >BUILD_NETWORK
+systemctl enable systemd-networkd
+systemctl disable apache2
+# It fails on this machine, which has nothing for it to do.
+systemctl mask systemd-network-generator.service apt-daily.timer apt-daily-upgrade.timer
+sed -i 's/^SELINUX=.*/SELINUX=enforcing/' /etc/selinux/config
+echo '/dev/vda / ext4 defaults 0 1' >/etc/fstab
+: >/etc/machine-id
+"""
+#: For the container around it.
+VM_HOST_SCRIPT = """
+export DEBIAN_FRONTEND=noninteractive
+apt-get install --yes openssh-client qemu-system-x86 qemu-utils
+rm -f /var/cache/apt/archives/*.deb
+qemu-img convert -O qcow2 /vm/disk.raw /vm/base.qcow2
+rm /vm/disk.raw
+exec python3 /vm/machine.py build
+"""
 
 
 @dataclass(frozen=True)
@@ -136,7 +229,23 @@ def recipes() -> dict[str, Recipe]:
         "base": base,
         "host": Recipe("host", {"base": base.reference, "software": software.digests()}),
         "client": Recipe("client", {"base": base.reference, "script": CLIENT_SCRIPT}),
+        "data": Recipe("data", {"base": base.reference, "script": DATA_SCRIPT}),
+        "vm": Recipe(
+            "vm",
+            {
+                "base": base.reference,
+                "suite": VM_SUITE,
+                "packages": VM_PACKAGES,
+                "scripts": [VM_SCRIPT, VM_HOST_SCRIPT],
+                "program": Path(vm_machine.__file__).read_text(),
+            },
+        ),
     }
+
+
+def sources_of(suite: str, sources: str) -> str:
+    """The machine's apt ``sources`` as they are for another ``suite`` of Debian."""
+    return re.sub(r"(?m)^(Suites:.*)$", lambda line: line[1].replace(SUITE, suite), sources)
 
 
 def machine_sources(directory: Path = Path("/etc/apt")) -> str:

@@ -109,6 +109,8 @@ class LabSite:
             "ansible_connection": "ssh",
             "ansible_host": address,
             "ansible_port": 22,
+            # An emulated machine on a busy computer needs more than Ansible's 10 s for sudo.
+            "ansible_ssh_timeout": 60,
             "ansible_user": ADMIN,
             "ansible_ssh_private_key_file": str(self.keys.identity),
             "ansible_ssh_extra_args": "",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import image, recipes, software
+from cloudlet_deploy.lab import definition, image, recipes, software, vm_machine
 
 DEBIAN = """\
 # a comment
@@ -91,7 +91,7 @@ def test_every_input_of_the_base_changes_every_tag(
     before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
     monkeypatch.setattr(recipes, name, value)
     after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
-    assert before.keys() == after.keys() == {"base", "host", "client"}
+    assert before.keys() == after.keys() == {"base", *definition.IMAGES}
     assert all(before[kind] != after[kind] for kind in before)
 
 
@@ -108,6 +108,33 @@ def test_another_hadoop_or_mount_changes_the_host_alone(monkeypatch: pytest.Monk
         assert {kind for kind in before if before[kind] != after[kind]} == {"host"}
         seen.append(after["host"])
     assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("VM_SUITE", "forky"), ("VM_PACKAGES", ()), ("VM_SCRIPT", "true"), ("VM_HOST_SCRIPT", "true")],
+)
+def test_another_machine_changes_its_image_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    monkeypatch.setattr(recipes, name, value)
+    after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    assert {kind for kind in before if before[kind] != after[kind]} == {"vm"}
+
+
+def test_sources_of_another_suite_come_from_the_same_mirror() -> None:
+    found = recipes.sources_of("trixie", DEBIAN)
+    assert "Suites: trixie trixie-updates\n" in found and "Suites: trixie-security\n" in found
+    assert found.replace("trixie", "bookworm") == DEBIAN
+
+
+def test_a_machine_is_restored_into_the_devices_that_it_was_kept_with() -> None:
+    kept = vm_machine.qemu(Path("a"), "user,id=lab", ("-accel", "tcg"))
+    restored = vm_machine.qemu(Path("b"), "tap,id=lab", ("-accel", "tcg"), "-incoming", "x")
+    differing = {(a, b) for a, b in zip(kept, restored, strict=False) if a != b}
+    assert {a.partition(",")[0] for a, _ in differing} == {"file=a", "user"}
+    assert restored[len(kept) :] == ["-incoming", "x"]
 
 
 def test_the_homes_are_told_apart_by_their_sources(monkeypatch: pytest.MonkeyPatch) -> None:

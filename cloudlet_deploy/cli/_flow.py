@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloudlet_deploy import content, site
+from cloudlet_deploy import site
 from cloudlet_deploy.cli import render, view
 from cloudlet_deploy.cli._site import vault_of
 from cloudlet_deploy.cli.options import AnsibleOptions
@@ -263,10 +263,11 @@ def _line(fault: validation.Fault) -> str:
 
 def _playbook(loaded: Site) -> Path:
     """The playbook for what the site's hosts are."""
+    groups = {group for host in loaded.targets for group in loaded.hosts[host].groups}
+    found = site_components.playbook_of(groups)
+    if found is not None:
+        return found
     known = site_components.of_groups()
-    for name in site_components.KINDS.values():
-        if any(set(loaded.hosts[host].groups) & known.keys() for host in loaded.targets):
-            return content.playbook(name)
     raise InvalidSiteError(
         f"{loaded.path}: no host that is to be worked on belongs to {', '.join(known)}.",
         next_step="Put hosts into these groups, or correct --limit.",

@@ -86,6 +86,7 @@ def up(
         everyone = tuple(sorted(addresses))
         site.keys.ensure(everyone)
         site.pki.ensure(everyone)
+        site.write_passwords()
         site.connect(addresses)
         maker = Maker(podman, name, site)
         missing = [spec for spec in specs if spec.name not in present]

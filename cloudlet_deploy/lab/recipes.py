@@ -168,6 +168,9 @@ groupadd --gid {PROJECT_GID} science
 groupadd --gid 150001 instrument
 useradd --uid {PROJECT_UID} --gid science --groups instrument --create-home --password '*' alice
 useradd --uid {PROJECT_UID + 1} --gid science --create-home --password '*' bob
+# useradd gives them ranges that their own ids, which a directory chose, may lie in.
+: >/etc/subuid
+: >/etc/subgid
 install -d -m 0700 /root/.ssh
 echo 'BUILDERS_KEY' >/root/.ssh/authorized_keys
 printf '%s\\n' '[Match]' 'Name=eth1' '[Link]' 'RequiredForOnline=no' '[Network]' \

@@ -17,6 +17,7 @@ from cloudlet_deploy.lab import definition
 from cloudlet_deploy.lab.ca import Pki
 from cloudlet_deploy.lab.files import write_file
 from cloudlet_deploy.lab.model import Progress
+from cloudlet_deploy.lab.recipes import CAMERA_PASSWORD
 from cloudlet_deploy.lab.ssh import ADMIN, Keys, common_args
 
 #: Ansible reads every file in an inventory directory except those whose name begins with a
@@ -80,6 +81,10 @@ class LabSite:
             write_file(target, content, mode=(source / relative).stat().st_mode & 0o777)
             copied[name] = _digest(content)
         write_file(ledger, json.dumps(copied, indent=1).encode(), mode=0o644)
+
+    def write_passwords(self) -> None:
+        """Write what the hosts of the image ``data`` ask for, where a vault would have it."""
+        write_file(self.hidden / "passwords" / "camera", CAMERA_PASSWORD.encode(), mode=0o600)
 
     def connect(self, addresses: dict[str, str]) -> None:
         """Write the connection variables; InvalidSiteError if the definition overrides one.

@@ -145,7 +145,8 @@ def _of_units(report: Mapping[str, Any]) -> Iterator[Finding]:
             words, step = f"{unit} is not on the host", _APPLY
             yield Finding("unit", Level.FAILED, words, step, component)
         elif not entry["active"]:
-            step = f"See why ('journalctl -u {unit}' on the host); apply starts it."
+            journal = entry.get("journal", f"journalctl -u {unit}")
+            step = f"See why ('{journal}' on the host); apply starts it."
             words = f"{unit} is {entry['state']}"
             yield Finding("unit", Level.FAILED, words, step, component)
         if entry["exists"] and entry["enabled"] is False:

@@ -13,8 +13,11 @@ import yaml
 from cloudlet_deploy import content
 from cloudlet_deploy.site.model import Host
 
-#: What a site can be, and the playbook that deploys it.
+#: What a new site can be, and the playbook that deploys it.
 KINDS: Mapping[str, str] = {"storage-element": "storage_element"}
+#: The playbooks that deploy, and the one that imports them all.
+PLAYBOOKS = ("storage_element", "cloudlet")
+EVERYTHING = "site"
 
 _INCLUDES = tuple(
     f"{prefix}{verb}_role" for prefix in ("", "ansible.builtin.") for verb in ("import", "include")
@@ -23,7 +26,17 @@ _INCLUDES = tuple(
 
 def of_groups() -> Mapping[str, tuple[str, ...]]:
     """Roles by group, in the order in which they run."""
-    return _of_groups(tuple(content.playbook(name) for name in KINDS.values()))
+    return _of_groups(tuple(content.playbook(name) for name in PLAYBOOKS))
+
+
+def playbook_of(groups: Collection[str]) -> Path | None:
+    """The playbook that deploys hosts in ``groups``; None if no play names any of them."""
+    found = [
+        name for name in PLAYBOOKS if _of_groups((content.playbook(name),)).keys() & set(groups)
+    ]
+    if not found:
+        return None
+    return content.playbook(found[0] if len(found) == 1 else EVERYTHING)
 
 
 def of_host(host: Host) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import os
 import shutil
 import subprocess
 
-from ansible_collections.cloudlet.deploy.plugins.module_utils import host_state
+from ansible_collections.cloudlet.deploy.plugins.module_utils import host_state, user_manager
 
 #: There while systemd is the running init (sd_booted(3)).
 SYSTEMD_RUNNING = "/run/systemd/system"
@@ -47,55 +47,88 @@ def manifests(state_dir=host_state.STATE_DIR):
 
 
 def running_units(units):
-    """InvocationID by unit, of those of ``units`` that run now (one systemctl call).
+    """InvocationID by unit, of those of ``units`` that run now (one systemctl call a manager).
 
     Units that are not active, or not known, are left out; so are all where systemd is not
-    running. Raises StateError when systemd runs and does not answer.
+    running, or the manager of the account that they belong to. Raises StateError when systemd
+    runs and does not answer.
     """
-    units = sorted(set(units))
-    systemctl = shutil.which("systemctl", path=os.environ.get("PATH", "") + ":" + _PATH)
-    if not units or systemctl is None:
-        return {}
-    argv = [systemctl, "show", "--property=ActiveState,InvocationID", "--", *units]
+    running = {}
+    for account, called in _by_account(sorted(set(units))).items():
+        running.update(_running_of(account, called))
+    return running
+
+
+def _by_account(units):
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-        )
-        failure = done.stderr.strip() if done.returncode else ""
-        blocks = [_properties(block) for block in done.stdout.strip().split("\n\n")]
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        failure, blocks = str(exc), []
-    if failure or len(blocks) != len(units):
-        if not os.path.isdir(SYSTEMD_RUNNING):
+        return user_manager.by_account(units)
+    except user_manager.ManagerError as exc:
+        raise host_state.StateError(str(exc)) from exc
+
+
+def _running_of(account, called):
+    """``running_units`` of one manager; ``called``: {name: what it calls it}."""
+    begin = _systemctl(account)
+    if begin is None:
+        return {}
+    argv = [*begin, "show", "--property=ActiveState,InvocationID", "--", *called.values()]
+    out, failure = _output(argv, 60)
+    blocks = [_properties(block) for block in out.strip().split("\n\n")]
+    if failure or len(blocks) != len(called):
+        if not os.path.isdir(SYSTEMD_RUNNING) or user_manager.is_deaf(account, failure):
             return {}
         raise host_state.StateError(
             "systemd does not tell the state of %s: %s. Check 'systemctl status' on the host."
-            % (", ".join(units), failure or "its answer has %d units" % len(blocks))
+            % (", ".join(called), failure or "its answer has %d units" % len(blocks))
         )
     return {
-        unit: block["InvocationID"]
-        for unit, block in zip(units, blocks)  # noqa: B905 (strict= is not in Python 3.9)
-        if block.get("ActiveState", "") not in _NOT_RUNNING and block.get("InvocationID")
+        unit: blocks[i]["InvocationID"]
+        for i, unit in enumerate(called)
+        if blocks[i].get("ActiveState", "") not in _NOT_RUNNING and blocks[i].get("InvocationID")
     }
 
 
-def reload_systemd():
-    """Make systemd read its unit files again, where it runs. Raises StateError."""
-    systemctl = shutil.which("systemctl", path=os.environ.get("PATH", "") + ":" + _PATH)
-    if systemctl is None or not os.path.isdir(SYSTEMD_RUNNING):
+def reload_systemd(units=()):
+    """Make systemd read its unit files again, where it runs. Raises StateError.
+
+    Of accounts it is the managers that ``units`` (names) belong to.
+    """
+    if not os.path.isdir(SYSTEMD_RUNNING):
         return
-    argv = [systemctl, "daemon-reload"]
+    for account in {user_manager.SYSTEM, *_by_account(units)}:
+        begin = _systemctl(account)
+        if begin is None:
+            continue
+        _, failure = _output([*begin, "daemon-reload"], 90)
+        if failure and not user_manager.is_deaf(account, failure):
+            raise host_state.StateError(
+                "'systemctl daemon-reload' failed%s: %s. Correct this and run again."
+                % (" for the account " + account if account else "", failure)
+            )
+
+
+def _systemctl(account):
+    """The beginning of a command for the manager of ``account``; None where there is none."""
+    program = shutil.which("systemctl", path=os.environ.get("PATH", "") + ":" + _PATH)
+    return program and user_manager.command(account, program)
+
+
+def _output(argv, timeout):
+    """(what it said, why it failed or "")."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=90, check=False, stdin=subprocess.DEVNULL
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=dict(os.environ, LC_ALL="C"),
         )
-        failure = done.stderr.strip() if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as exc:
-        failure = str(exc)
-    if failure:
-        raise host_state.StateError(
-            "'systemctl daemon-reload' failed: %s. Correct this and run again." % failure
-        )
+        return "", str(exc)
+    why = done.stderr.strip() or "exit code %d" % done.returncode
+    return done.stdout, why if done.returncode else ""
 
 
 def _properties(block):

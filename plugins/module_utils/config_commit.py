@@ -21,7 +21,10 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
 )
 
 #: Where systemd reads its unit files and their drop-ins.
-_UNIT_FILES = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/")
+_UNIT_FILES = (
+    "/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/",
+    "/etc/systemd/user/", "/etc/containers/systemd/",
+)  # fmt: skip
 
 
 class Commit:
@@ -156,7 +159,9 @@ class Commit:
             if os.path.isdir(path):
                 host_state.fsync_dir(path)
         if _systemd_must_know(journal):
-            activation.reload_systemd()
+            # Before and after: a unit that goes has its manager too.
+            documents = [one for one in (self.store.manifest(), journal["manifest"]) if one]
+            activation.reload_systemd(_units_named(documents))
         self._record(journal)
 
     def _record(self, journal):
@@ -223,6 +228,12 @@ def _systemd_must_know(journal):
         and (operation["action"] == "remove" or back)
         for operation in journal["operations"]
     )
+
+
+def _units_named(documents):
+    """Units that the files of these manifests name."""
+    entries = [entry for document in documents for entry in document["files"].values()]
+    return {unit for entry in entries for kind in activation.KINDS for unit in entry.get(kind, ())}
 
 
 def _remove_directory(path):

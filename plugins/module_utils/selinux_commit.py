@@ -26,7 +26,7 @@ def commit(semanage, wanted):
     """Have ``wanted``, by kind; None stands for no local entry. Raises Failed.
 
     ``{"boolean": {NAME: bool}, "context": {EXPRESSION: CONTEXT}, "policy-module": {NAME: CIL},
-    "port": {"PROTOCOL/FIRST-LAST": CONTEXT}}``
+    "port": {"PROTOCOL/FIRST-LAST": CONTEXT}, "login": {ACCOUNT: "USER:LEVELS"}}``
     """
     handle = semanage.semanage_handle_create()
     if not handle or semanage.semanage_is_managed(handle) != 1:
@@ -39,6 +39,7 @@ def commit(semanage, wanted):
             ("boolean", _boolean),
             ("context", _context),
             ("port", _port),
+            ("login", _login),
         ):
             for name, value in sorted(wanted.get(kind, {}).items()):
                 change(semanage, handle, name, value)
@@ -115,6 +116,19 @@ def _port(semanage, handle, name, value):
     context = _done(semanage.semanage_context_from_string(handle, value), "read " + value)
     _done(semanage.semanage_port_set_con(handle, one, context), "set " + name)
     _done(semanage.semanage_port_modify_local(handle, key, one), "set " + name)
+
+
+def _login(semanage, handle, name, value):
+    key = _done(semanage.semanage_seuser_key_create(handle, name), "name " + name)
+    if value is None:
+        _done(semanage.semanage_seuser_del_local(handle, key), "forget " + name)
+        return
+    user, _colon, levels = value.partition(":")
+    one = _done(semanage.semanage_seuser_create(handle), "make " + name)
+    _done(semanage.semanage_seuser_set_name(handle, one, name), "name " + name)
+    _done(semanage.semanage_seuser_set_sename(handle, one, user), "set " + name)
+    _done(semanage.semanage_seuser_set_mlsrange(handle, one, levels), "set " + name)
+    _done(semanage.semanage_seuser_modify_local(handle, key, one), "set " + name)
 
 
 def main():

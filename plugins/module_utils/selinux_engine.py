@@ -28,6 +28,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.selinux_policy imp
     EQUIVALENT,
     KINDS,
     LABEL,
+    LOGIN,
     MODULE,
     PORT,
     Policy,
@@ -266,7 +267,8 @@ class Engine:
             for order in orders
             if order.kind == BOOLEAN and order.now["kept"] != order.value["kept"]
         }
-        store = {MODULE: rules[MODULE], BOOLEAN: kept, CONTEXT: rules[CONTEXT], PORT: rules[PORT]}
+        store = {kind: rules[kind] for kind in (MODULE, CONTEXT, PORT, LOGIN)}
+        store[BOOLEAN] = kept
         if any(store.values()):
             self.policy.commit({kind: values for kind, values in store.items() if values})
         # A new policy keeps the kernel's booleans, and a module may have brought new ones.
@@ -294,4 +296,6 @@ def _words(kind, value):
         return "none"
     if kind == MODULE:
         return hashlib.sha256(value.encode("utf-8")).hexdigest()[:12]
+    if kind == LOGIN:
+        return value
     return "like " + value if kind == EQUIVALENT else value.split(":")[2]

@@ -6,7 +6,8 @@ All is read from files, which takes milliseconds, where ``semanage export`` take
 changes but those of live booleans and equivalents go through one transaction (selinux_commit).
 Values are plain data: of a boolean ``{"live": bool, "kept": bool}`` (``kept`` is what the store
 has for the next boot), of a context or port a whole context, of an equivalent the path that it is
-like, of a policy module its text in CIL. None stands for "no local entry". Python 3.9 and later.
+like, of a policy module its text in CIL, of a login ``USER:LEVELS``. None stands for "no local
+entry". Python 3.9 and later.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import selinux_com
 from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import write_atomically
 
 BOOLEAN, CONTEXT, EQUIVALENT = "boolean", "context", "equivalent"
-PORT, MODULE, LABEL = "port", "policy-module", "label"
+PORT, MODULE, LABEL, LOGIN = "port", "policy-module", "label", "login"
 #: In the order in which they are changed and told.
-KINDS = (MODULE, BOOLEAN, CONTEXT, EQUIVALENT, PORT)
+KINDS = (MODULE, BOOLEAN, CONTEXT, EQUIVALENT, PORT, LOGIN)
 ENFORCING, PERMISSIVE, DISABLED = "enforcing", "permissive", "disabled"
 
 _PYTHONS = ("/usr/libexec/platform-python", "/usr/bin/python3")
@@ -106,6 +107,9 @@ class Policy:
             return {one[0]: one[1] for one in words if len(one) == 2}
         if kind == EQUIVALENT:
             return self._pairs("file_contexts.subs")
+        if kind == LOGIN:
+            entries = (line.split(":", 1) for line in self._lines(self.store("seusers.local")))
+            return {one[0]: one[1] for one in entries if len(one) == 2}
         # portcon tcp 9000 - 9010 CONTEXT
         words = (line.split() for line in self._lines(self.store("ports.local")))
         return {

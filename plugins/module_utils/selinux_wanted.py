@@ -17,6 +17,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.selinux_policy imp
     DISABLED,
     ENFORCING,
     EQUIVALENT,
+    LOGIN,
     MODULE,
     PORT,
     Refused,
@@ -24,6 +25,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.selinux_policy imp
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _PORT = re.compile(r"(\d+)(?:-(\d+))?")
+_LEVELS = re.compile(r"s\d+(:c[\d.,c]+)?(-s\d+(:c[\d.,c]+)?)?")
 #: What is not structure in CIL: strings and comments.
 _FLAT = re.compile(r'"[^"]*"|;[^\n]*')
 _CORRECT = "Correct it in the inventory."
@@ -60,6 +62,8 @@ class Check:
             self._context(one["path"], one["type"])
         for one in asked.get("ports") or ():
             self._port(str(one["port"]), one["protocol"], one["type"])
+        for one in asked.get("logins") or ():
+            self._login(one["account"], one["user"], one["levels"])
         relabel = sorted(set(asked.get("relabel") or ()))
         for path in relabel:
             try:
@@ -170,6 +174,13 @@ class Check:
                     % (theirs, numbers),
                 )
         self._type((PORT, name), type_, where)
+
+    def _login(self, account, user, levels):
+        if not _WORD.fullmatch(account) or not _WORD.fullmatch(user):
+            self._fault("login %s: it, or the SELinux user %r, is no name" % (account, user))
+        if not _LEVELS.fullmatch(levels):
+            self._fault("login %s: %r is no level as s0 or s0-s0:c0.c1023" % (account, levels))
+        self.values[LOGIN, account] = "%s:%s" % (user, levels)
 
     def _type(self, key, type_, where):
         if not _WORD.fullmatch(type_):

@@ -24,6 +24,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     package_sources,
     srm_probe,
     units,
+    user_manager,
 )
 
 #: Seconds that one service may take to answer.
@@ -179,6 +180,7 @@ def _units(needs, run, problems):
             "active": unit.active,
             "enabled": unit["UnitFileState"] if unit.enabled is None else unit.enabled,
             "state": "%s (%s)" % (unit["ActiveState"] or "unknown", unit["SubState"] or "-"),
+            "journal": "journalctl " + " ".join(user_manager.journal(name)),
         }
         for name, unit in found.items()
     ]

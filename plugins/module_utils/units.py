@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from ansible_collections.cloudlet.deploy.plugins.module_utils import user_manager
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import change, tail
 
 #: What the decision, the error messages and readings need of ``systemctl show``.
@@ -68,7 +69,11 @@ class Unit:
 
 
 class Systemd:
-    """The systemd of this host, through ``systemctl`` and ``journalctl``."""
+    """The systemd of this host and those of its accounts, through ``systemctl``.
+
+    A name may be one of an account's manager (see ``user_manager``); there is one call for each
+    manager, however many names.
+    """
 
     def __init__(self, run, sleep=time.sleep, clock=time.monotonic):
         self._run = run
@@ -77,40 +82,61 @@ class Systemd:
 
     def show(self, names):
         """{name: Unit}. Raises UnitError where systemd does not answer."""
-        if not names:
-            return {}
-        result = self._run(
-            ["systemctl", "show", "--property=" + ",".join(PROPERTIES), "--", *names]
-        )
+        found = {}
+        for account, called in _by_account(names).items():
+            found.update(self._show(account, called))
+        return {name: found[name] for name in names}
+
+    def _show(self, account, called):
+        """Units of one manager; ``called``: {name: what it calls it}."""
+        begin = user_manager.command(account)
+        if begin is None:
+            return {name: Unit(name) for name in called}
+        argv = ["show", "--property=" + ",".join(PROPERTIES), "--", *called.values()]
+        result = self._run([*begin, *argv])
+        if result.rc and user_manager.is_deaf(account, result.err):
+            return {name: Unit(name) for name in called}
         blocks = result.out.strip("\n").split("\n\n") if result.out.strip() else []
-        if result.rc or len(blocks) != len(names):
+        if result.rc or len(blocks) != len(called):
             raise UnitError(
                 "systemd does not tell the state of %s: %s. Is it the init of this host?"
-                % (", ".join(names), tail(result))
+                % (", ".join(called), tail(result))
             )
         pairs = [dict(line.split("=", 1) for line in b.splitlines() if "=" in line) for b in blocks]
-        return {names[i]: Unit(names[i], properties) for i, properties in enumerate(pairs)}
+        return {name: Unit(name, pairs[i]) for i, name in enumerate(called)}
 
-    def daemon_reload(self):
-        """Make systemd read its unit files again."""
-        self._checked(["systemctl", "daemon-reload"])
+    def daemon_reload(self, names):
+        """Make those read their unit files again that have, or are to have, these units."""
+        for account in _by_account(names):
+            self._checked(account, "daemon-reload")
 
     def enable(self, names, on=True):
-        """Enable, or disable, in one call."""
-        if names:
-            self._checked(["systemctl", "enable" if on else "disable", "--quiet", *names])
+        """Enable, or disable, in one call for each manager."""
+        for account, called in _by_account(names).items():
+            verb = "enable" if on else "disable"
+            self._checked(account, verb, "--quiet", *called.values())
 
-    def _checked(self, argv):
-        result = self._run(argv)
+    def _checked(self, account, *arguments):
+        result = self._run([*self._begin(account), *arguments])
         if result.rc:
-            raise UnitError("'%s' failed: %s" % (" ".join(argv), tail(result)))
+            told = " ".join(["systemctl", *(["--user"] if account else []), *arguments])
+            whose = " of the account %s" % account if account else ""
+            raise UnitError("'%s'%s failed: %s" % (told, whose, tail(result)))
+
+    def _begin(self, account):
+        try:
+            return user_manager.awaken(account, self._run)
+        except user_manager.ManagerError as exc:
+            raise UnitError(str(exc)) from exc
 
     def act(self, verb, unit, timeout):
         """Start, stop, restart or reload; waits for systemd's own verdict."""
+        ((account, called),) = _by_account([unit.name]).items()
+        name, begin = called[unit.name], self._begin(account)
         if unit["ActiveState"] == "failed":
             # A unit that hit its start limit would refuse.
-            self._run(["systemctl", "reset-failed", unit.name])
-        result = self._run(["systemctl", verb, unit.name], timeout=timeout)
+            self._run([*begin, "reset-failed", name])
+        result = self._run([*begin, verb, name], timeout=timeout)
         if result.rc:
             raise UnitError(self._story("%s did not %s" % (unit.name, verb), unit.name, result))
 
@@ -137,8 +163,9 @@ class Systemd:
 
     def _story(self, headline, name, result=None):
         unit = self.show([name])[name]
+        which = user_manager.journal(name)
         said = self._run(
-            ["journalctl", "-u", name, "-n", str(_JOURNAL_LINES), "--no-pager", "-o", "cat"]
+            ["journalctl", *which, "-n", str(_JOURNAL_LINES), "--no-pager", "-o", "cat"]
         ).out.splitlines()[-_JOURNAL_LINES:]
         state = "%s (%s), result %s, exit status %s" % (
             unit["ActiveState"] or "unknown",
@@ -147,15 +174,19 @@ class Systemd:
             unit["ExecMainStatus"] or "-",
         )
         lines = said or [tail(result) if result else "none"]
-        return (
-            "%s: it is %s. Its last journal lines:\n  %s\nMore: 'journalctl -u %s' on the host."
-            % (
-                headline,
-                state,
-                "\n  ".join(lines),
-                name,
-            )
+        return "%s: it is %s. Its last journal lines:\n  %s\nMore: 'journalctl %s' on the host." % (
+            headline,
+            state,
+            "\n  ".join(lines),
+            " ".join(which),
         )
+
+
+def _by_account(names):
+    try:
+        return user_manager.by_account(names)
+    except user_manager.ManagerError as exc:
+        raise UnitError(str(exc)) from exc
 
 
 def plan_unit(wanted, unit, restart=False, reload=False):

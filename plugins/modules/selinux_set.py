@@ -104,6 +104,25 @@ options:
         description: Its text in CIL.
         type: str
         required: true
+  logins:
+    description: Who an account is to SELinux, as of C(semanage login). It holds from the next
+      start of its processes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      account:
+        description: The account.
+        type: str
+        required: true
+      user:
+        description: The SELinux user, such as C(unconfined_u).
+        type: str
+        required: true
+      levels:
+        description: Its level, or the range of them.
+        type: str
+        default: s0
   relabel:
     description: Directories in which files get the labels that the policy now says. When one is
       named no more, it gets those of the policy without our contexts.
@@ -196,6 +215,7 @@ def main():
                 type=_TEXT,
             ),
             "modules": _list(name=_TEXT, cil=_TEXT),
+            "logins": _list(account=_TEXT, user=_TEXT, levels={"type": "str", "default": "s0"}),
             "relabel": {"type": "list", "elements": "str", "default": []},
             "root": {"type": "path", "default": "/"},
             "state_dir": {"type": "path", "default": STATE_DIR},

@@ -36,7 +36,10 @@ options:
     default: []
     suboptions:
       name:
-        description: Name with its suffix, such as C(bestman2.service).
+        description:
+          - Name with its suffix, such as C(bestman2.service).
+          - C(~ACCOUNT/NAME.service) is a unit of the account's own systemd, which must linger.
+            Where it does not run, or there is no such account yet, its units are not there.
         type: str
         required: true
       enabled:
@@ -181,14 +184,11 @@ class UnitSet:
             if not self.check:
                 raise
             return {name: units.Unit(name) for name in wanted}
-        stale = any(unit["NeedDaemonReload"] == "yes" for unit in found.values())
-        new = any(
-            not found[name].exists and (options.get("enabled") or options.get("state") == "started")
-            for name, options in wanted.items()
-        )
         concerned = set(wanted) & (pending["restart"] | pending["reload"])
-        if (stale or new or concerned) and not self.check:
-            self.systemd.daemon_reload()
+        concerned |= {n for n, unit in found.items() if unit["NeedDaemonReload"] == "yes"}
+        concerned |= {n for n, options in wanted.items() if not found[n].exists and _up(options)}
+        if concerned and not self.check:
+            self.systemd.daemon_reload(sorted(concerned))
             return self.systemd.show(list(wanted))
         return found
 
@@ -259,10 +259,14 @@ class UnitSet:
                 ledger.save()
 
 
+def _up(options):
+    return options.get("enabled") or options.get("state") == "started"
+
+
 def wanted_units(entries):
     """{name: options}, in order. Raises UnitError for names that systemd would guess at."""
     for entry in entries:
-        if "." not in entry["name"]:
+        if "." not in entry["name"].rpartition("/")[2]:
             raise units.UnitError(
                 "Unit %s has no suffix: write %s.service." % (entry["name"], entry["name"])
             )

@@ -16,7 +16,9 @@ SOURCES = ("template", "content", "src")
 _DIRECTORY_FLAGS = ("data", "mount_point")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _MODE = re.compile(r"0?[0-7]{3,4}")
+# With the account before it, if it is one of an account's own systemd.
 _UNIT = re.compile(
+    r"(~[A-Za-z0-9_][A-Za-z0-9_.-]*/)?"
     r"[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\@-]+)?"
     r"\.(service|socket|timer|mount|automount|path|target|slice|swap)"
 )

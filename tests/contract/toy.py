@@ -226,6 +226,7 @@ def make_toy(base: Path) -> Toy:
     roles = [{"role": f"cloudlet.deploy.{name}", "tags": [name]} for name in _ROLES]
     play = {"name": "Deploy", "hosts": "door", "gather_facts": False, "roles": roles}
     (root / "playbooks" / "storage_element.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    (root / "playbooks" / "cloudlet.yml").write_text("[]\n")
     toy.target.mkdir()
     variables = {
         "ansible_connection": "local",

@@ -66,6 +66,8 @@ def test_bad_names(name: Any) -> None:
         ({"content": 3}, "'content' must be text, got number"),
         ({"restart": "a.service"}, "'restart' must be a list of strings, got 'a.service'"),
         ({"restart": ["bestman2"]}, "such as bestman2.service, got 'bestman2'"),
+        ({"restart": ["~svc/"]}, "such as bestman2.service, got '~svc/'"),
+        ({"restart": ["a/b.service"]}, "such as bestman2.service, got 'a/b.service'"),
         ({"reload": ["x@.service"]}, "got 'x@.service'"),
         ({"reload": ["*.service"]}, "got '*.service'"),
         ({"secret": "maybe"}, "'secret' must be true or false, got 'maybe'"),
@@ -102,7 +104,13 @@ def test_bad_sets(more: dict[str, Any], said: str) -> None:
 
 
 def test_good_values() -> None:
-    entry = one(mode="4755", owner=0, group="www-data", secret="yes", restart=["x@a-b.service"])
+    entry = one(
+        mode="4755",
+        owner=0,
+        group="www-data",
+        secret="yes",
+        restart=["x@a-b.service", "~svc/a.service"],
+    )
     assert entry["files"][0]["owner"] == "0" and entry["files"][0]["secret"] is True
     assert checked(directories=[{"path": "//etc//x/"}])["directories"][0]["path"] == "/etc/x"
 

@@ -20,7 +20,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result
 
 from cloudlet_deploy import content
-from cloudlet_deploy.site.components import KINDS, of_groups
+from cloudlet_deploy.site.components import EVERYTHING, PLAYBOOKS, of_groups
 
 DOOR = "door.example.org"
 NEEDS: dict[str, dict[str, Any]] = {
@@ -236,7 +236,10 @@ def test_each_role_says_what_it_needs(role: str) -> None:
 def test_the_playbooks_that_look_reach_every_role(name: str) -> None:
     """They import those that deploy, and then look at the hosts of the same groups."""
     first, *_, last = yaml.safe_load(content.playbook(name).read_text())
-    assert [first["ansible.builtin.import_playbook"]] == [f"{kind}.yml" for kind in KINDS.values()]
+    assert first["ansible.builtin.import_playbook"] == f"{EVERYTHING}.yml"
+    everything = yaml.safe_load(content.playbook(EVERYTHING).read_text())
+    imported = [play["ansible.builtin.import_playbook"] for play in everything]
+    assert imported == [f"{name}.yml" for name in PLAYBOOKS]
     assert set(last["hosts"].split(":")) == set(of_groups())
     assert last["tags"] == ["always"]
 

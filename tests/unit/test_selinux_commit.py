@@ -48,6 +48,7 @@ WANTED = {
     "context": {"/x": "u:r:t", "/y": None},
     "policy-module": {"m": "(cil)", "n": None},
     "port": {"tcp/1-9": "u:r:p", "tcp/7": None},
+    "login": {"svc": "unconfined_u:s0", "gone": None},
 }
 
 
@@ -61,7 +62,10 @@ def test_all_kinds_go_in_one_transaction() -> None:
     for verb in ("module_remove n", "bool_set_value bool_create 1", "set_default_priority 400",
                  "bool_del_local bool_key_create", "fcontext_modify_local fcontext_key_create",
                  "fcontext_del_local fcontext_key_create", "port_set_range port_create 1 9",
-                 "port_key_create 7 7 0", "port_del_local port_key_create"):  # fmt: skip
+                 "port_key_create 7 7 0", "port_del_local port_key_create",
+                 "seuser_set_sename seuser_create unconfined_u",
+                 "seuser_set_mlsrange seuser_create s0",
+                 "seuser_del_local seuser_key_create"):  # fmt: skip
         assert any(call.startswith(verb) for call in semanage.calls), verb
 
 

@@ -33,6 +33,7 @@ EVERYTHING: dict[str, Any] = {
     "equivalents": [{"path": CONTAINERS, "like": "/var/lib/containers"}],
     "ports": [{"port": "8444", "protocol": "tcp", "type": "http_port_t"}],
     "modules": [{"name": "cloudlet_mount", "cil": CIL}],
+    "logins": [{"account": "svc", "user": "unconfined_u", "levels": "s0"}],
     "relabel": ["/srv/x"],
 }
 
@@ -121,12 +122,13 @@ class Host:
             (directory / "lang_ext").write_text("cil")
         policy = self.policy
         found = {kind: {**policy.found(kind), **wanted.get(kind, {})}
-                 for kind in ("boolean", "context", "port")}  # fmt: skip
+                 for kind in ("boolean", "context", "port", "login")}  # fmt: skip
         written: tuple[tuple[str, str, Callable[[str, Any], str]], ...] = (
             ("boolean", "booleans.local", lambda n, v: f"{n}={int(v)}"),
             ("context", "file_contexts.local", lambda n, v: f"{n}    {v}"),
             ("port", "ports.local",
              lambda n, v: f"portcon {n.replace('/', ' ').replace('-', ' - ')} {v}"),
+            ("login", "seusers.local", lambda n, v: f"{n}:{v}"),
         )  # fmt: skip
         for kind, name, line in written:
             lines = [line(n, v) for n, v in sorted(found[kind].items()) if v is not None]
@@ -195,11 +197,12 @@ def test_all_comes_in_one_transaction_and_goes_in_one(host: Host) -> None:
         ("context", RULE, "restore", "container_file_t -> none"),
         ("context", CONTAINERS, "restore", "like /var/lib/containers -> none"),
         ("port", "tcp/8444", "restore", "http_port_t -> none"),
+        ("login", "svc", "restore", "unconfined_u:s0 -> none"),
         ("label", "/srv/x", "restore", "2 paths, container_file_t -> var_t"),
     ]
     assert host.live(RELAY) == "1" and host.labels["/srv/x/a"] == "container_file_t"
     gone = host(None).absent()
-    assert told(host(None).absent()) == [] and len(gone["changes"]) == 7
+    assert told(host(None).absent()) == [] and len(gone["changes"]) == 8
     assert len(host.commits) == 2 and host.snapshot() == pristine
     assert Ledger(str(host.state)).entries == {}
 
@@ -211,6 +214,7 @@ def test_what_is_told_when_it_comes(host: Host) -> None:
         ("context", RULE, "set", "container_file_t"),
         ("context", CONTAINERS, "set", "like /var/lib/containers"),
         ("port", "tcp/8444", "set", "http_port_t"),
+        ("login", "svc", "set", "unconfined_u:s0"),
         ("label", "/srv/x", "set", "container_file_t"),
     ]
 
@@ -304,6 +308,8 @@ def test_a_transaction_that_is_refused_changes_nothing_and_can_be_taken_back(hos
         ({"ports": [{"port": "70000", "protocol": "tcp", "type": "http_port_t"}]}, "neither", ""),
         ({"modules": [{"name": "container", "cil": CIL}]}, "hide another one", "cloudlet_"),
         ({"modules": [{"name": "x", "cil": "(allow"}]}, "parentheses", ""),
+        ({"logins": [{"account": "svc", "user": "x y", "levels": "s0"}]}, "is no name", ""),
+        ({"logins": [{"account": "svc", "user": "u", "levels": "c0"}]}, "is no level", ""),
         ({"relabel": ["/home/ann"]}, "what is in /home (homes) keeps its labels", "directory"),
     ],
 )  # fmt: skip

@@ -14,6 +14,8 @@ import yaml
 
 from cloudlet_deploy import content
 
+pytestmark = [pytest.mark.slow, pytest.mark.one_core]
+
 Run = Callable[..., Any]
 ROLE = content.roles()["pod"]
 IDMAPS = content.root() / "plugins" / "module_utils" / "idmaps.py"

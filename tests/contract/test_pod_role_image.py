@@ -15,6 +15,8 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Re
 from ansible_collections.cloudlet.deploy.plugins.modules import pod_image
 from oldest_python import PYTHON
 
+pytestmark = pytest.mark.one_core
+
 Run = Callable[..., Any]
 ID, OTHER = "a" * 64, "b" * 64
 IMAGE, REMOTE = "localhost/portal:4", "registry.example.org/portal@sha256:" + "c" * 64

@@ -18,6 +18,8 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.idmaps import (
 )
 from ansible_collections.cloudlet.deploy.plugins.modules import podman_user
 
+pytestmark = pytest.mark.one_core
+
 UID, BASE = 989, (2_000_000, 65536)
 ENTRY = ("oodsvc", UID, "/var/lib/oodsvc")
 

@@ -17,6 +17,8 @@ from oldest_python import PYTHON
 from cloudlet_deploy import content
 from tests.contract.rendering import Evaluate
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Any]
 RELAY, CONNECT = "httpd_can_network_relay", "httpd_can_network_connect"
 ROLE = content.roles()["selinux"]

@@ -152,5 +152,5 @@ def test_status_looks_at_each_mount(run_tasks: Run, tmp_path: Path) -> None:
     needs = results[-1]["ansible_facts"]["cloudlet_needs"]["data_mounts"]
     assert needs["packages"] == ["cifs-utils", "sshfs"]
     assert needs["units"][0] == "cloudlet-data-mounts.timer" and len(needs["units"]) == 3
-    assert [one["name"] for one in needs["names"]] == ["cam.example.org", "login.example.org"]
+    assert not needs.get("names"), "the servers are none of this host's own names"
     assert [one["argv"][1:] for one in needs["probes"]] == [["check", "0", n] for n in ("k3", "em")]

@@ -67,7 +67,7 @@ class _Call:
 
     def predict(self, want_diff):
         """Check mode: reads, and writes nothing but a temporary directory for validators."""
-        plan, journal = self._plan()
+        plan, journal = self._plan(check=True)
         self._refuse_foreign_paths(plan)
         changed = {
             s["path"]: self.contents[s["path"]]
@@ -127,7 +127,7 @@ class _Call:
         """The manifests of all sets as they will be when it is this one's turn."""
         return dict(activation.manifests(self.state_dir), **self.foreseen.documents)
 
-    def _plan(self):
+    def _plan(self, check=False):
         journal = self.store.journal()
         plan = config_plan.make_plan(
             self.name,
@@ -136,6 +136,7 @@ class _Call:
             journal,
             self.selinux,
             gone=self.foreseen.gone,
+            unmounted=check,
         )
         return plan, journal
 

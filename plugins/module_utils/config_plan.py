@@ -71,21 +71,23 @@ def empty_manifest(name):
     }
 
 
-def make_plan(name, wanted, manifest, journal=None, selinux=None, *, gone=frozenset()):
+def make_plan(
+    name, wanted, manifest, journal=None, selinux=None, *, gone=frozenset(), unmounted=False
+):
     """The plan that makes the set ``name`` be ``wanted`` (see ``targets_of``; None: absent).
 
     ``manifest`` is the current one, or None. ``journal``: an unfinished call; once it commits,
     its manifest counts as current and its files as about to be in place. ``gone``: paths that
-    will have been removed before. Raises ConfigError for what cannot be (a symbolic link at a
-    path, a directory in place of a file).
+    will have been removed before. ``unmounted``: mount points that go are taken for unmounted and
+    empty (check mode, in which nobody has stopped the mount). Raises ConfigError for what
+    cannot be (a symbolic link at a path, a directory in place of a file).
     """
     if journal and journal["phase"] == "staging":
         # It will be taken back: what it made goes, what it wrote beside the files is not seen.
         made = {path: dict(config_files.ABSENT, was="directory") for path in journal["made"]}
         journal = {"targets": made, "before": {}, "manifest": manifest}
     current = dict(empty_manifest(name), **((journal["manifest"] if journal else manifest) or {}))
-    builder = _Builder(wanted, current, journal, selinux, gone)
-    return builder.build()
+    return _Builder(wanted, current, journal, selinux, gone).build(unmounted)
 
 
 def targets_of(request):
@@ -128,7 +130,7 @@ class _Builder:
         self.plan = Plan(new, current)
         self.observed = {}
 
-    def build(self):
+    def build(self, unmounted):
         targets = self._targets()
         # Parents first when making, last when removing.
         making = [path for path, target in targets.items() if target["kind"] != "absent"]
@@ -136,7 +138,7 @@ class _Builder:
         removing = [path for path, target in targets.items() if target["kind"] == "absent"]
         removing.sort(key=lambda path: (path in self.current["directories"], -path.count("/")))
         for path in making + removing:
-            self._compare(path, targets[path])
+            self._compare(path, targets[path], unmounted)
         self._find_drift()
         if not self.absent:
             self._record()
@@ -177,13 +179,17 @@ class _Builder:
             return dict(config_files.ABSENT)
         return origin
 
-    def _compare(self, path, target):
+    def _compare(self, path, target, unmounted):
         before = self._observe(path)
+        left_by_mount = unmounted and before.get("mounted") and target["kind"] == "absent"
+        if left_by_mount:
+            before = dict(self.current["directories"][path], kind="directory")
         kind = "directory" if self._is_directory(path, target) else "file"
         if before["kind"] not in ("absent", kind):
             raise config_files.ConfigError(_wrong_kind(self.current["set"], path, kind, before))
         action = _action(before, target)
-        if action == "remove" and kind == "directory" and not self._will_be_empty(path):
+        removed = action == "remove" and kind == "directory"
+        if removed and not left_by_mount and not self._will_be_empty(path):
             return
         if action:
             step = {"path": path, "kind": kind, "action": action}

@@ -132,6 +132,21 @@ def test_directory_under_a_mount_is_left_alone(host: Host, monkeypatch: pytest.M
     assert (host.etc / "mnt").is_dir()
 
 
+def test_check_mode_foresees_that_a_mount_point_goes_when_its_mount_does(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = {"path": str(host.etc / "data")}
+    below = {"path": str(host.etc / "data" / "mnt"), "mount_point": True}
+    host.apply(directories=[above, below])
+    (host.etc / "data" / "mnt" / "movie").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(config_files, "is_mounted", lambda path: path.endswith("/mnt"))
+        foreseen = host.plan(state="absent")
+    (host.etc / "data" / "mnt" / "movie").unlink()
+    assert foreseen["warnings"] == []
+    assert actions(foreseen) == actions(host.apply(state="absent")) != []
+
+
 def test_directory_that_was_mounted_before_gets_what_is_wanted_when_it_no_longer_is(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import change
 
 
+_NO_SUBORDINATE_IDS = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
+
+
 class AccountError(Exception):
     """The accounts cannot be as wanted; the message names both sides of the clash."""
 
@@ -156,7 +159,9 @@ def _plan_creation(account, host):
     before = {"exists": False}
     if account.get("create_home") and not host.exists(home or "/home/" + name):
         before["home"] = home or "/home/" + name
-    argv = ["useradd", *(["-r"] if account.get("system") else [])]
+    # Services run no containers: the subordinate ids of useradd's own choice could only collide
+    # with those that a directory service gave to people, or that an admin has given away.
+    argv = ["useradd", *(["-r"] if account.get("system") else _NO_SUBORDINATE_IDS)]
     argv += ["-u", str(uid)] if uid is not None else []
     argv += ["-g", account.get("group") or name]
     argv += ["-G", ",".join(account["groups"])] if account.get("groups") else []

@@ -47,13 +47,14 @@ def test_accounts_are_made_kept_and_taken_back(
     }  # fmt: skip
     wanted = {"groups": [{"name": GROUP, "gid": None, "system": True}], "accounts": [account]}
     drifted = {"accounts": [dict(account, shell="/bin/bash")]}
-    planned, done, again, entry, owner, change, refused, foreseen, gone, nothing = run_tasks(
+    planned, done, again, entry, owner, ids, change, refused, foreseen, gone, nothing = run_tasks(
         [
             account_set(state, check=True, **wanted),
             account_set(state, **wanted),
             account_set(state, **wanted),
             {"ansible.builtin.command": {"argv": ["getent", "passwd", USER]}},
             {"ansible.builtin.command": {"argv": ["stat", "-c", "%U", str(home)]}},
+            {"ansible.builtin.command": {"argv": ["cat", "/etc/subuid", "/etc/subgid"]}},
             account_set(state, **drifted),
             account_set(state, accounts=[{"name": f"{USER}x", "uid": 0}]),
             account_set(state, check=True, state="absent"),
@@ -69,6 +70,8 @@ def test_accounts_are_made_kept_and_taken_back(
     ]
     assert planned["changes"] == done["changes"] and again["changes"] == []
     assert entry["stdout"].endswith(f":a b:{home}:/bin/sh") and owner["stdout"] == USER
+    # A service's account needs none, and they could be those of a person.
+    assert USER not in ids["stdout"]
     assert change["changes"][0]["detail"] == "shell /bin/bash, was /bin/sh"
     assert refused["failed"]
     assert f"{USER}x wants the uid 0, which account root has" in refused["msg"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
 from cloudlet_deploy.lab import vm
 from cloudlet_deploy.lab.ca import USERS
-from cloudlet_deploy.lab.definition import VM, HostSpec
+from cloudlet_deploy.lab.definition import CLOUDLETS, VM, HostSpec
 from cloudlet_deploy.lab.files import Put, archive
 from cloudlet_deploy.lab.model import (
     LABEL_ADDRESS,
@@ -19,7 +20,7 @@ from cloudlet_deploy.lab.model import (
     network_name,
     volume_name,
 )
-from cloudlet_deploy.lab.podman import Podman, last_words
+from cloudlet_deploy.lab.podman import Podman, container_settings, last_words
 from cloudlet_deploy.lab.recipes import PROJECT_UID
 from cloudlet_deploy.lab.site import LabSite
 from cloudlet_deploy.lab.ssh import ADMIN, public_half
@@ -33,6 +34,46 @@ _IDS = {name: _FIRST_ID + place for place, name in enumerate((ADMIN, *USERS))}
 #: All else in /proc/sys would change the machine itself and stays read-only.
 _OWN_SETTINGS = """mount --bind /proc/sys/net /proc/sys/net
 mount -o remount,bind,rw /proc/sys/net"""
+
+#: What rootless containers in a host need of the lab: mounts in users' namespaces, their networks
+#: and file systems, and storage that is no overlay, as the kernel stacks no second one on it. It
+#: lies where the role podman_host has it by default, and goes with its container.
+STORAGE = "/var/lib/oodsvc"
+_ROOTLESS = (
+    "--cap-add=SYS_ADMIN",
+    "--cap-add=NET_ADMIN",
+    "--device=/dev/fuse",
+    "--device=/dev/net/tun",
+    f"--volume={STORAGE}",
+)
+
+
+def _options(image: str) -> tuple[str, ...]:
+    """The Podman options of a host of the kind ``image``."""
+    if image == VM:
+        return vm.container_options()
+    return ("--systemd=always", *(_ROOTLESS if image in CLOUDLETS else ()))
+
+
+def _check_devices(spec: HostSpec, options: tuple[str, ...]) -> None:
+    devices = [option.partition("=")[2] for option in options if option.startswith("--device=")]
+    missing = [device for device in devices if not Path(device).exists()]
+    if missing:
+        raise RunFailedError(
+            f"{spec.name}: a host of the kind {spec.image} needs {' and '.join(missing)}, which "
+            "this machine does not have.",
+            next_step="'modprobe tun' and 'modprobe fuse' bring /dev/net/tun and /dev/fuse; a "
+            "container may have to be given them.",
+        )
+
+
+#: A user's namespace may mount a /proc only where a whole one is in sight already, and Podman
+#: covers parts of the host's own. So there is another one, out of the way, and /proc/sys stays
+#: read-only. And mounts that come later are to be seen in pods, as where systemd made / shared.
+_FOR_ROOTLESS = """mount --make-rshared /
+mkdir -p -m 0700 /run/lab
+mkdir -p /run/lab/proc
+mount -t proc -o nosuid,nodev,noexec proc /run/lab/proc"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +92,8 @@ class Maker:
 
     def make(self, spec: HostSpec, address: str, image: str) -> None:
         """Create the container of ``spec``, put its files into it and start it."""
+        options = (*_options(spec.image), *(f"--device={device}" for device in spec.devices))
+        _check_devices(spec, options)
         container = container_name(self.lab, spec.name)
         network = (
             f"{network_name(self.lab)}:alias={spec.name},ip={address},mac={mac_address(container)}"
@@ -59,14 +102,13 @@ class Maker:
             "create",
             f"--name={container}",
             f"--hostname={spec.name}",
-            *(vm.container_options() if spec.image == VM else ("--systemd=always",)),
+            *options,
             f"--network={network}",
             f"--label={LABEL_LAB}={self.lab}",
             f"--label={LABEL_HOST}={spec.name}",
             f"--label={LABEL_ADDRESS}={address}",
             *(f"--volume={volume_name(self.lab, v.name)}:{v.path}" for v in spec.volumes),
             *(f"--cap-add={capability}" for capability in spec.capabilities),
-            *(f"--device={device}" for device in spec.devices),
             image,
             check=False,
         )
@@ -90,11 +132,12 @@ def start(podman: Podman, container: str, image: str) -> None:
     if image == VM:
         return  # the kernel is its own
     pid = podman.run("inspect", "--format={{.State.Pid}}", container).stdout.strip()
-    enter = ("nsenter", f"--target={pid}", "--mount", "--net", "sh", "-ec", _OWN_SETTINGS)
+    own = f"{_OWN_SETTINGS}\n{_FOR_ROOTLESS}" if image in CLOUDLETS else _OWN_SETTINGS
+    enter = ("nsenter", f"--target={pid}", "--mount", "--net", "--pid", "sh", "-ec", own)
     entered = subprocess.run(enter, capture_output=True, text=True, check=False)
     if entered.returncode != 0:
         raise RunFailedError(
-            f"{container} cannot be given its network settings: {last_words(entered.stderr)}",
+            f"{container} cannot be given what is its own: {last_words(entered.stderr)}",
             next_step=f"Did it stop again? Look with: podman logs {container}",
         )
 
@@ -118,7 +161,16 @@ def files_of(spec: HostSpec, site: LabSite) -> bytes:
         puts += _client_files(site)
     if spec.image == "data":
         puts += [_key_of_project(site)]
+    if spec.image in CLOUDLETS:
+        puts += _settings_of_podman()
     return archive(puts)
+
+
+def _settings_of_podman() -> list[Put]:
+    """What this machine keeps Podman from doing, it keeps the Podman in a host from, too."""
+    home, text = "/etc/containers", container_settings()
+    directories = [Put(path, None, 0o755) for path in (home, f"{home}/containers.conf.d")]
+    return [*directories, Put(f"{home}/containers.conf.d/lab.conf", text.encode(), 0o644)]
 
 
 def _key_of_project(site: LabSite) -> Put:

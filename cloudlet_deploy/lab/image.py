@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
@@ -26,9 +27,13 @@ from cloudlet_deploy.lab.recipes import (
     APT_OPTIONS,
     BASE_SCRIPT,
     CLIENT_SCRIPT,
+    CLOUDLET_SCRIPT,
     DATA_SCRIPT,
     DPKG_OPTIONS,
     HOST_PACKAGES,
+    NEWER_PACKAGES,
+    NEWER_SCRIPT,
+    NEWER_SUITE,
     SUITE,
     VM_HOST_SCRIPT,
     VM_SUITE,
@@ -39,6 +44,16 @@ from cloudlet_deploy.lab.recipes import (
 
 _INIT = ("/sbin/init",)
 _NEEDED_BYTES = 6 * 2**30
+
+
+@dataclass(frozen=True)
+class Debian:
+    """What mmdebstrap makes a root of; the script is run in it at last."""
+
+    suite: str
+    packages: tuple[str, ...]
+    script: str
+    sources: str
 
 
 def ensure(podman: Podman, kinds: set[str], progress: Progress) -> dict[str, str]:
@@ -68,6 +83,8 @@ def _build(podman: Podman, wanted: dict[str, Recipe], kind: str, progress: Progr
         "client": _build_client,
         "data": _build_data,
         "vm": _build_vm,
+        "cloudlet12": _build_cloudlet12,
+        "cloudlet13": _build_cloudlet13,
     }
     builders[kind](podman, wanted, progress)
     progress(f"built the image {kind} in {time.monotonic() - began:.0f} s")
@@ -87,27 +104,38 @@ def _check_space(podman: Podman) -> None:
 
 def _build_base(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
     recipe = wanted["base"]
+    debian = Debian(SUITE, HOST_PACKAGES, BASE_SCRIPT, recipe.inputs["sources"])
+    _build_debian(podman, recipe, debian, progress)
+
+
+def _build_cloudlet13(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    sources = sources_of(NEWER_SUITE, wanted["base"].inputs["sources"])
+    debian = Debian(NEWER_SUITE, NEWER_PACKAGES, NEWER_SCRIPT, sources)
+    _build_debian(podman, wanted["cloudlet13"], debian, progress)
+
+
+def _build_debian(podman: Podman, recipe: Recipe, debian: Debian, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="cloudlet-lab.") as scratch:
         hook = Path(scratch, "customize")
-        hook.write_text(f'#!/bin/sh\nexec chroot "$1" sh -ec {shlex.quote(BASE_SCRIPT)}\n')
+        hook.write_text(f'#!/bin/sh\nexec chroot "$1" sh -ec {shlex.quote(debian.script)}\n')
         hook.chmod(0o755)
         command = [
             "mmdebstrap",
             "--variant=minbase",
             "--mode=root",
             "--format=tar",
-            f"--include={','.join(HOST_PACKAGES)}",
+            f"--include={','.join(debian.packages)}",
             *(f"--aptopt={option}" for option in APT_OPTIONS),
             *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
             # Package lists and downloads stay: the roles install from them.
             "--skip=cleanup/apt",
             f"--customize-hook={hook}",
-            SUITE,
+            debian.suite,
             "-",
         ]
-        if recipe.inputs["sources"]:
+        if debian.sources:
             sources = Path(scratch, "debian.sources")
-            sources.write_text(recipe.inputs["sources"])
+            sources.write_text(debian.sources)
             command.append(str(sources))
         log = Path(scratch, "log")
         with log.open("wb") as errors, _ticking(progress, "mmdebstrap"):
@@ -171,6 +199,12 @@ def _build_data(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -
     with _container(podman, wanted["base"], "sh", "-ec", DATA_SCRIPT) as container:
         _install(podman, container, "installing Samba", progress)
         _commit(podman, container, wanted["data"])
+
+
+def _build_cloudlet12(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    with _container(podman, wanted["base"], "sh", "-ec", CLOUDLET_SCRIPT) as container:
+        _install(podman, container, "fetching what a cloudlet needs", progress)
+        _commit(podman, container, wanted["cloudlet12"])
 
 
 def _build_vm(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:

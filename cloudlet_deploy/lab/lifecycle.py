@@ -212,7 +212,8 @@ def reset(name: str, host: str) -> LabHost:
         site = LabSite(lab.site)
         spec = next(s for s in definition.read(lab.site) if s.name == host)
         reference = image.ensure(podman, {spec.image}, _silent)[spec.image]
-        podman.run("rm", "--force", "--time=0", which.container)
+        # Only the volumes that are its own: those of the lab have names.
+        podman.run("rm", "--force", "--volumes", "--time=0", which.container)
         Maker(podman, name, site).make(spec, which.address, reference)
         site.keys.wait(host, which.address)
         return _lab(podman, name).host(host)
@@ -326,7 +327,7 @@ def _remove_unfinished(podman: Podman, name: str) -> None:
     """Remove hosts that an interrupted `up` created and never started: they lack their keys."""
     filters = (f"--filter=label={LABEL_LAB}={name}", "--filter=status=created")
     for container in podman.json("ps", "--all", "--format=json", *filters):
-        podman.run("rm", "--force", container["Id"])
+        podman.run("rm", "--force", "--volumes", container["Id"])
 
 
 def _lab(podman: Podman, name: str) -> Lab:

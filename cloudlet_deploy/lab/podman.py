@@ -183,6 +183,14 @@ def _make_namespace() -> None:
 
 def _settings() -> str:
     """Podman settings for this machine; empty where its defaults work."""
+    engine = ""
+    if not machine_has_cgroup2():
+        engine = '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n'
+    return container_settings() + engine
+
+
+def container_settings() -> str:
+    """The part of the settings that any Podman on this machine needs; empty where none does."""
     lines: list[str] = []
     if not _may_raise_limits():
         # Podman asks for more than the hard limits and then fails with EPERM.
@@ -191,13 +199,11 @@ def _settings() -> str:
         if processes == resource.RLIM_INFINITY or processes > _MOST_PROCESSES:
             processes = _MOST_PROCESSES
         limits = f'"nofile={files}:{files}", "nproc={processes}:{processes}"'
-        lines += ["[containers]", f"default_ulimits = [{limits}]"]
+        lines.append(f"default_ulimits = [{limits}]")
     if not machine_has_cgroup2():
-        if not lines:
-            lines.append("[containers]")
         # The controllers belong to v1: there is nothing to set a limit with.
-        lines += ["pids_limit = 0", "[engine]", 'runtime = "runc"', 'cgroup_manager = "cgroupfs"']
-    return "".join(f"{line}\n" for line in lines)
+        lines.append("pids_limit = 0")
+    return "".join(f"{line}\n" for line in ("[containers]", *lines)) if lines else ""
 
 
 def _may_raise_limits() -> bool:

@@ -6,6 +6,8 @@
 ``client``  base with the grid's client programs and two people's accounts
 ``data``    base with a camera's Samba share and a cluster's project space
 ``vm``      base with QEMU and, booted already, a Debian 13 with SELinux in force
+``cloudlet12``, ``cloudlet13``
+            a Debian 12 (base) and 13 with what the cloudlet's roles install lying ready
 """
 
 from __future__ import annotations
@@ -53,6 +55,24 @@ _READY_PACKAGES = (
     "python3-apt",
     "strace",
 )
+#: Likewise, for hosts of a cloudlet.
+_CLOUDLET_READY_PACKAGES = (
+    "aardvark-dns",
+    "catatonit",
+    "cifs-utils",
+    "crun",
+    "dbus-user-session",
+    "netavark",
+    "passt",
+    "podman",
+    "policycoreutils",
+    "python3-apt",
+    "python3-semanage",
+    "samba",
+    "slirp4netns",
+    "sshfs",
+    "uidmap",
+)
 _CLIENT_PACKAGES = (
     "curl",
     "gfal2-plugin-file",
@@ -70,13 +90,7 @@ DPKG_OPTIONS = (
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/locale/*",
 )
-#: Run in the new root by sh -e, after all packages are installed.
-BASE_SCRIPT = f"""
-export DEBIAN_FRONTEND=noninteractive
-rm -f /var/cache/apt/archives/*.deb
-# The JRE's alternatives want a directory for manual pages.
-mkdir -p /usr/share/man/man1
-apt-get install --yes --download-only {" ".join(_READY_PACKAGES)}
+_LAB_HOST = f"""\
 # Each host gets keys of its own, which the lab knows beforehand.
 rm -f /etc/ssh/ssh_host_*
 printf '%s\\n' 'HostKey /etc/ssh/ssh_host_ed25519_key' 'PasswordAuthentication no' \
@@ -89,6 +103,14 @@ chmod 0440 /etc/sudoers.d/{ADMIN}
 systemctl mask apt-daily.timer apt-daily-upgrade.timer console-getty.service
 : >/etc/machine-id
 """
+#: Run in the new root by sh -e, after all packages are installed.
+BASE_SCRIPT = f"""
+export DEBIAN_FRONTEND=noninteractive
+rm -f /var/cache/apt/archives/*.deb
+# The JRE's alternatives want a directory for manual pages.
+mkdir -p /usr/share/man/man1
+apt-get install --yes --download-only {" ".join(_READY_PACKAGES)}
+{_LAB_HOST}"""
 _PROFILE = (
     "export X509_USER_CERT=$HOME/.globus/usercert.pem X509_USER_KEY=$HOME/.globus/userkey.pem"
 )
@@ -124,6 +146,16 @@ valid users = camera
 read only = yes
 END
 systemctl disable nmbd
+"""
+_PEOPLE = f"""\
+# People as a directory service would name them, one of them in a group of the instrument.
+groupadd --gid {PROJECT_GID} science
+groupadd --gid 150001 instrument
+useradd --uid {PROJECT_UID} --gid science --groups instrument --create-home --password '*' alice
+useradd --uid {PROJECT_UID + 1} --gid science --create-home --password '*' bob
+# useradd gives them ranges that their own ids, which a directory chose, may lie in.
+: >/etc/subuid
+: >/etc/subgid
 """
 VM_SUITE = "trixie"
 #: Installed beforehand: installing them takes minutes in an emulated machine. That the roles
@@ -163,15 +195,7 @@ useradd --create-home --shell /bin/bash --password '*' {ADMIN}
 install -d -m 0700 -o {ADMIN} -g {ADMIN} /home/{ADMIN}/.ssh
 echo '{ADMIN} ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/{ADMIN}
 chmod 0440 /etc/sudoers.d/{ADMIN}
-# People as a directory service would name them, one of them in a group of the instrument.
-groupadd --gid {PROJECT_GID} science
-groupadd --gid 150001 instrument
-useradd --uid {PROJECT_UID} --gid science --groups instrument --create-home --password '*' alice
-useradd --uid {PROJECT_UID + 1} --gid science --create-home --password '*' bob
-# useradd gives them ranges that their own ids, which a directory chose, may lie in.
-: >/etc/subuid
-: >/etc/subgid
-install -d -m 0700 /root/.ssh
+{_PEOPLE}install -d -m 0700 /root/.ssh
 echo 'BUILDERS_KEY' >/root/.ssh/authorized_keys
 printf '%s\\n' '[Match]' 'Name=eth1' '[Link]' 'RequiredForOnline=no' '[Network]' \
   'Address=10.0.2.15/24' >BUILD_NETWORK
@@ -197,6 +221,16 @@ qemu-img convert -O qcow2 /vm/disk.raw /vm/base.qcow2
 rm /vm/disk.raw
 exec python3 /vm/machine.py build
 """
+#: Installed is only what a scenario makes the image of its pods of.
+CLOUDLET_SCRIPT = f"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get install --yes busybox-static
+rm -f /var/cache/apt/archives/*.deb
+apt-get install --yes --download-only {" ".join(_CLOUDLET_READY_PACKAGES)}
+{_PEOPLE}"""
+NEWER_SUITE = "trixie"
+NEWER_PACKAGES = tuple(package for package in HOST_PACKAGES if package != "libfuse3-3")
+NEWER_SCRIPT = f"{_LAB_HOST}{CLOUDLET_SCRIPT}"
 
 
 @dataclass(frozen=True)
@@ -246,6 +280,16 @@ def recipes() -> dict[str, Recipe]:
                 "packages": VM_PACKAGES,
                 "scripts": [VM_SCRIPT, VM_HOST_SCRIPT],
                 "program": Path(vm_machine.__file__).read_text(),
+            },
+        ),
+        "cloudlet12": Recipe("cloudlet12", {"base": base.reference, "script": CLOUDLET_SCRIPT}),
+        "cloudlet13": Recipe(
+            "cloudlet13",
+            {
+                "base": base.reference,
+                "suite": NEWER_SUITE,
+                "packages": NEWER_PACKAGES,
+                "script": NEWER_SCRIPT,
             },
         ),
     }

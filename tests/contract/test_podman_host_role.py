@@ -127,6 +127,17 @@ def test_a_bare_host_is_planned_to_the_end(run_tasks: Run) -> None:
     )
     (document,) = (text for path, text in files.items() if "ids.json" in path)
     assert json.loads(document)["uids"] == [[323456, 1]]
+    (storage,) = (text for path, text in files.items() if "storage.conf" in path)
+    assert storage.splitlines()[1:] == ["[storage]", 'driver = "overlay"']
+
+
+def test_what_lies_above_its_files_is_made_where_a_minimal_host_lacks_it() -> None:
+    """And every mode is one that the oldest Podman leaves as it is."""
+    described = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+    made = {one["path"]: one["mode"] for one in described["__podman_host_directories"]}
+    program = "{{ __podman_host_program | dirname }}"
+    assert {"{{ __podman_host_program | dirname | dirname }}", program} <= made.keys()
+    assert made["{{ podman_host_home }}"] == "0711"
 
 
 @pytest.mark.one_core

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,12 @@ from tests.lab import snapshot
 DOOR, TRANSFER, CLIENT = "door.lab.test", "data1.lab.test", "client.lab.test"
 SERVERS = (DOOR, TRANSFER)
 CLI = str(Path(sys.executable).parent / "cloudlet-deploy")
+#: What hosts of a cloudlet are given, be they machines or containers.
+_MISSING = [path for path in ("/dev/net/tun", "/dev/fuse") if not Path(path).exists()]
+needs_devices = pytest.mark.skipif(
+    bool(_MISSING),
+    reason=f"hosts of a cloudlet need {' and '.join(_MISSING)}: this machine has none",
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,13 @@ class TestLab:
         return done
 
     def run(
-        self, host: str, command: str, *, stdin: str | None = None, check: bool = True
+        self,
+        host: str,
+        command: str,
+        *,
+        stdin: str | None = None,
+        check: bool = True,
+        timeout: float = 120,
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root on a host, over the site's own ssh."""
         return subprocess.run(
@@ -70,7 +83,7 @@ class TestLab:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
             check=check,
         )
 
@@ -139,19 +152,13 @@ def own_state(worker_id: str) -> None:
         os.environ["XDG_STATE_HOME"] = str(base / worker_id)
 
 
-@pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest) -> Iterator[TestLab]:
-    """Fresh bare hosts for the tests of one module; gone afterwards, also when they fail.
-
-    A module that wants another lab than the default one names its inventory in ``DEFINITION``.
-    """
+@contextmanager
+def made(name: str, *options: str) -> Iterator[TestLab]:
+    """Bare hosts as ``lab up`` makes them; gone afterwards, also when a test fails."""
     if os.geteuid() != 0 or shutil.which("podman") is None:
         pytest.skip("the lab needs root and Podman")
-    name = "t-" + re.sub(r"[^a-z0-9]+", "-", request.module.__name__.split("_", 1)[-1])
-    definition = getattr(request.module, "DEFINITION", "lab")
-    source = content.root() / "inventories" / definition
     up = subprocess.run(
-        [CLI, "lab", "up", "--name", name, "--from", str(source), "--output", "json"],
+        [CLI, "lab", "up", "--name", name, *options, "--output", "json"],
         capture_output=True,
         text=True,
         check=False,
@@ -163,6 +170,18 @@ def lab(request: pytest.FixtureRequest) -> Iterator[TestLab]:
         subprocess.run([CLI, "lab", "down", "--name", name], check=True, capture_output=True)
 
 
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[TestLab]:
+    """A lab for the tests of one module.
+
+    A module that wants another lab than the default one names its inventory in ``DEFINITION``.
+    """
+    name = "t-" + re.sub(r"[^a-z0-9]+", "-", request.module.__name__.split("_", 1)[-1])
+    definition = getattr(request.module, "DEFINITION", "lab")
+    with made(name, "--from", str(content.root() / "inventories" / definition)) as hosts:
+        yield hosts
+
+
 def set_values(path: Path, **values: Any) -> None:
     """Change settings in one of the site's group_vars or host_vars files."""
     document = yaml.safe_load(path.read_text()) if path.exists() else {}
@@ -170,4 +189,14 @@ def set_values(path: Path, **values: Any) -> None:
     path.write_text(yaml.safe_dump({**(document or {}), **values}))
 
 
-__all__ = ["CLI", "CLIENT", "DOOR", "SERVERS", "TRANSFER", "TestLab", "set_values"]
+__all__ = [
+    "CLI",
+    "CLIENT",
+    "DOOR",
+    "SERVERS",
+    "TRANSFER",
+    "TestLab",
+    "made",
+    "needs_devices",
+    "set_values",
+]

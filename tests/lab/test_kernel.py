@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 import yaml
 
 from cloudlet_deploy import content
-from tests.lab.conftest import CLI, DOOR, TestLab, set_values
+from tests.lab.conftest import CLI, DOOR, TestLab, made, set_values
 
 pytestmark = pytest.mark.lab
 ONLY = ("--component", "kernel", "--limit", DOOR)
@@ -60,18 +59,8 @@ def changes(plan: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[TestLab]:
     """The door of the default lab, alone."""
-    name = "t-kernel"
-    up = subprocess.run(
-        [CLI, "lab", "up", "--name", name, "--hosts", DOOR, "--output", "json"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert up.returncode == 0, up.stderr
-    try:
-        yield TestLab(name, Path(json.loads(up.stdout)["site"]))
-    finally:
-        subprocess.run([CLI, "lab", "down", "--name", name], check=True, capture_output=True)
+    with made("t-kernel", "--hosts", DOOR) as hosts:
+        yield hosts
 
 
 @pytest.fixture(scope="module")

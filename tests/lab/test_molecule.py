@@ -10,12 +10,20 @@ from pathlib import Path
 import pytest
 
 from cloudlet_deploy import content
+from tests.lab.conftest import needs_devices
 
 pytestmark = pytest.mark.lab
 SCENARIOS = sorted(path.parent.name for path in content.root().glob("molecule/*/molecule.yml"))
+OF_CLOUDLETS = ("data_mounts", "rootless_host", "virtual_machine")
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(name, marks=[needs_devices] if name in OF_CLOUDLETS else [])
+        for name in SCENARIOS
+    ],
+)
 def test_scenario(scenario: str) -> None:
     programs = Path(sys.executable).parent
     done = subprocess.run(
@@ -32,4 +40,4 @@ def test_scenario(scenario: str) -> None:
 
 
 def test_there_are_scenarios() -> None:
-    assert {"first_door", "storage_element"} <= set(SCENARIOS)
+    assert {"first_door", "storage_element", *OF_CLOUDLETS} <= set(SCENARIOS)

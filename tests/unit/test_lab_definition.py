@@ -27,6 +27,18 @@ def test_bundled_definition() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "images"),
+    [
+        ("lab-rootless", ["cloudlet12", "cloudlet13"]),
+        ("lab-data", ["cloudlet12", "cloudlet13", "data", "data", "data"]),
+    ],
+)
+def test_definitions_of_scenarios(name: str, images: list[str]) -> None:
+    found = definition.read(default_definition().parent / name)
+    assert sorted(spec.image for spec in found) == images
+
+
 def test_limit_is_a_pattern_of_ansible() -> None:
     names = {spec.name for spec in definition.read(default_definition(), "all:!lab_clients")}
     assert names == {"door.lab.test", "data1.lab.test"}

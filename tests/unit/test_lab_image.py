@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError
 from cloudlet_deploy.lab import definition, image, recipes, software, vm_machine
 
@@ -121,6 +123,45 @@ def test_another_machine_changes_its_image_alone(
     monkeypatch.setattr(recipes, name, value)
     after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
     assert {kind for kind in before if before[kind] != after[kind]} == {"vm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kinds"),
+    [
+        ("CLOUDLET_SCRIPT", "true", {"cloudlet12"}),
+        ("NEWER_SUITE", "forky", {"cloudlet13"}),
+        ("NEWER_PACKAGES", (), {"cloudlet13"}),
+        ("NEWER_SCRIPT", "true", {"cloudlet13"}),
+    ],
+)
+def test_another_cloudlet_changes_its_image_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object, kinds: set[str]
+) -> None:
+    before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    monkeypatch.setattr(recipes, name, value)
+    after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    assert {kind for kind in before if before[kind] != after[kind]} == kinds
+
+
+def test_what_the_roles_of_a_cloudlet_install_lies_ready() -> None:
+    wanted: set[str] = set()
+    for role in ("podman_host", "data_mounts", "data_hop"):
+        described = yaml.safe_load((content.roles()[role] / "vars" / "main.yml").read_text())
+        for name, families in described.items():
+            if name.endswith("_by_family") and name != "__podman_host_policy_by_family":
+                found = families["Debian"]
+                lists = found.values() if isinstance(found, dict) else [found]
+                wanted |= {one for names in lists if isinstance(names, list) for one in names}
+    ready = {*recipes._CLOUDLET_READY_PACKAGES, *recipes.NEWER_PACKAGES}
+    assert {"podman", "sshfs", "samba"} <= wanted <= ready
+
+
+def test_a_newer_debian_is_made_of_what_it_has() -> None:
+    assert "openjdk-17" not in recipes.NEWER_SCRIPT and "libfuse3-3" not in recipes.NEWER_PACKAGES
+    # The account that the lab comes as has the first number, as in all images.
+    assert recipes.NEWER_SCRIPT.index("bash --password '*' admin") < recipes.NEWER_SCRIPT.index(
+        "--password '*' alice"
+    )
 
 
 def test_sources_of_another_suite_come_from_the_same_mirror() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from cloudlet_deploy.cli.lab import command
 from cloudlet_deploy.errors import RunFailedError, UsageError
-from cloudlet_deploy.lab import files, hosts, model, podman
+from cloudlet_deploy.lab import definition, files, hosts, lifecycle, model, podman
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "a.b", "-a", "a" * 32, "a\n"])
@@ -71,6 +73,69 @@ def test_cgroup_v1_gets_runc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(podman, "_may_raise_limits", lambda: True)
     monkeypatch.setattr(podman, "machine_has_cgroup2", lambda: False)
     assert 'runtime = "runc"' in podman._settings()
+
+
+@pytest.mark.parametrize("kind", definition.IMAGES)
+def test_rootless_containers_get_what_they_need_and_no_wall_falls(kind: str) -> None:
+    options = hosts._options(kind)
+    rootless = kind in definition.CLOUDLETS
+    assert (f"--volume={hosts.STORAGE}" in options) == rootless
+    assert ("--cap-add=SYS_ADMIN" in options) == rootless
+    assert not [one for one in options if "security-opt" in one or "privileged" in one]
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("cloudlet13", True), ("data", False)])
+def test_a_whole_proc_is_only_in_sight_of_rootless_containers(
+    monkeypatch: pytest.MonkeyPatch, kind: str, whole: bool
+) -> None:
+    entered: list[tuple[str, ...]] = []
+
+    def run(command: tuple[str, ...], **_options: Any) -> subprocess.CompletedProcess[str]:
+        entered.append(command)
+        return subprocess.CompletedProcess(command, 0, "17\n", "")
+
+    class Quiet:
+        def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.CompletedProcess(arguments, 0, "17\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    hosts.start(cast("podman.Podman", Quiet()), "a", kind)
+    ((*words, script),) = entered
+    assert "--target=17" in words and "--pid" in words
+    assert ("mount -t proc" in script) == whole
+    assert "/proc/sys /proc/sys" not in script
+
+
+def test_a_device_that_the_machine_lacks_is_named() -> None:
+    spec = definition.HostSpec("a.lab.test", "vm", ())
+    hosts._check_devices(spec, ("--cap-add=NET_ADMIN", "--device=/dev/null"))
+    with pytest.raises(RunFailedError, match=r"a\.lab\.test: .* kind vm needs /dev/no-such,"):
+        hosts._check_devices(spec, ("--device=/dev/null", "--device=/dev/no-such"))
+
+
+def test_a_podman_in_a_host_is_told_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(podman, "_may_raise_limits", lambda: True)
+    monkeypatch.setattr(podman, "machine_has_cgroup2", lambda: False)
+    put = {one.path: one.content for one in hosts._settings_of_podman()}
+    told = put["/etc/containers/containers.conf.d/lab.conf"]
+    # Its runtime and its groups are its own.
+    assert told == b"[containers]\npids_limit = 0\n"
+    monkeypatch.setattr(podman, "machine_has_cgroup2", lambda: True)
+    assert podman.container_settings() == ""
+
+
+def test_what_an_interrupted_up_left_goes_with_its_volumes() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    class Recording:
+        def run(self, *arguments: str) -> None:
+            asked.append(arguments)
+
+        def json(self, *_arguments: str) -> list[dict[str, str]]:
+            return [{"Id": "1"}]
+
+    lifecycle._remove_unfinished(cast("podman.Podman", Recording()), "mine")
+    assert asked == [("rm", "--force", "--volumes", "1")]
 
 
 def test_secret_files_are_secret_from_the_first_byte(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Ids of people in a rootless pod, inside and outside, with an old Podman and with a new one."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+SITE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "site"
+OLD, NEW = "bookworm.lab.test", "trixie.lab.test"
+ACCOUNT, SHARED = "oodsvc", "/srv/shared"
+#: The first id that the role delegates to containers; below it nobody of theirs is.
+SUBORDINATE = 2000000
+_GET = "exec 3<>/dev/tcp/127.0.0.1/8443; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; timeout 2 cat <&3"
+
+
+@pytest.fixture(scope="module", params=[OLD, NEW])
+def cloudlet(request: pytest.FixtureRequest) -> Host:
+    return _host(request.param)
+
+
+def _host(name: str) -> Host:
+    return testinfra.get_host(f"ansible://{name}?ansible_inventory={SITE}", sudo=True)
+
+
+def as_account(host: Host, command: str) -> str:
+    """The command as the account of the pods would run it."""
+    uid = host.user(ACCOUNT).uid
+    environment = f"HOME=/var/lib/{ACCOUNT} XDG_RUNTIME_DIR=/run/user/{uid}"
+    return f"runuser -u {ACCOUNT} -- env -C / {environment} {command}"
+
+
+def in_pod(host: Host, command: str, user: str) -> tuple[int, str]:
+    """Exit code and words of a shell command in the pod."""
+    asked = as_account(host, f"podman exec --user {user} probe sh -c {command!r}")
+    # 255, which Podman also exits with, is for testinfra that ssh failed.
+    done = host.run(f"{asked} || exit $(($? % 250))")
+    return done.rc, done.stdout + done.stderr
+
+
+def pid_of(host: Host) -> int:
+    """The pod's first process; 0 while there is none."""
+    done = host.run(as_account(host, "podman inspect -f '{{.State.Pid}}' probe"))
+    return int(done.stdout.strip() or 0) if done.rc == 0 else 0
+
+
+def comes_back(host: Host, before: int) -> None:
+    """Another first process than ``before`` answers within the time of a start."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        answer = host.run("bash -c %s", _GET).stdout
+        if answer.endswith("\na pod\n") and pid_of(host) not in (0, before):
+            return
+        time.sleep(0.5)
+    pytest.fail(host.check_output("journalctl --no-pager -n 30"))
+
+
+def test_each_podman_gets_the_unit_that_it_understands() -> None:
+    found = {}
+    for name in (OLD, NEW):
+        host = _host(name)
+        version = host.check_output("podman --version").split()[-1].split(".")
+        found[name] = (
+            tuple(map(int, version[:2])) >= (4, 8),
+            host.file("/etc/containers/systemd/users/probe.container").exists,
+            host.file("/etc/systemd/user/probe.service").exists,
+        )
+    assert found == {OLD: (False, False, True), NEW: (True, True, False)}
+
+
+@pytest.mark.parametrize("ids", ["123456:123400", "123457:123400", "123456:150001"])
+def test_ids_beyond_65536_are_the_same_inside_and_outside(cloudlet: Host, ids: str) -> None:
+    assert in_pod(cloudlet, "id -u; id -g", ids) == (0, ids.replace(":", "\n") + "\n")
+    written = f"{SHARED}/written-{ids.replace(':', '-')}"
+    assert in_pod(cloudlet, f"touch {written}", ids) == (0, "")
+    file = cloudlet.file(written)
+    assert f"{file.uid}:{file.gid}" == ids
+
+
+def test_a_file_of_the_host_is_its_owners_inside(cloudlet: Host) -> None:
+    show = f"stat -c %u:%g {SHARED}/brought; cat {SHARED}/brought"
+    assert in_pod(cloudlet, show, "123456:123400") == (0, "123456:150001\nwhat alice brought")
+    assert in_pod(cloudlet, f"cat {SHARED}/brought", "123457:150001")[0] == 0
+    code, said = in_pod(cloudlet, f"cat {SHARED}/brought", "123457:123400")
+    assert code != 0 and "Permission denied" in said
+
+
+def test_the_pods_root_is_nobody_on_the_host(cloudlet: Host) -> None:
+    owner = cloudlet.file(f"/proc/{pid_of(cloudlet)}").uid
+    assert owner >= SUBORDINATE
+    assert in_pod(cloudlet, f"touch {SHARED}/of-root", "0") == (0, "")
+    assert cloudlet.file(f"{SHARED}/of-root").uid == owner
+    assert owner != cloudlet.user(ACCOUNT).uid
+
+
+def test_images_are_kept_in_layers(cloudlet: Host) -> None:
+    """Podman 4.3 would copy an image for each container else."""
+    driver = as_account(cloudlet, "podman info -f '{{.Store.GraphDriverName}}'")
+    assert cloudlet.check_output(driver) == "overlay"
+
+
+def test_ids_that_nobody_approved_are_not_there(cloudlet: Host) -> None:
+    assert in_pod(cloudlet, "id", "123458")[0] != 0
+    assert in_pod(cloudlet, "id", "65536")[0] != 0
+
+
+@pytest.mark.parametrize("file", ["/etc/subuid", "/etc/subgid"])
+def test_what_others_have_delegated_stays(cloudlet: Host, file: str) -> None:
+    lines = cloudlet.file(file).content_string.splitlines()
+    assert lines[:2] == ["# an admin's words", "bob:700000:65536"]
+    assert f"{ACCOUNT}:{SUBORDINATE}:65536" in lines[2:]
+
+
+def test_a_pod_that_is_killed_comes_back(cloudlet: Host) -> None:
+    before = pid_of(cloudlet)
+    cloudlet.run_expect([0], as_account(cloudlet, "podman kill probe"))
+    comes_back(cloudlet, before)
+    assert in_pod(cloudlet, "id -u", "123456") == (0, "123456\n")
+
+
+def test_it_comes_with_the_accounts_systemd(cloudlet: Host) -> None:
+    """As at boot: nobody is logged in, and the account lingers."""
+    before = pid_of(cloudlet)
+    cloudlet.run_expect([0], f"systemctl restart user@{cloudlet.user(ACCOUNT).uid}.service")
+    comes_back(cloudlet, before)
+    assert in_pod(cloudlet, "id -u", "123456") == (0, "123456\n")

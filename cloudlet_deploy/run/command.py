@@ -52,6 +52,8 @@ _SSH_ARGS = (
     "-C -o ControlMaster=auto -o ControlPersist=60s"
     " -o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 )
+#: A connection that another Ansible left open would not notice it for a quarter of an hour.
+_OWN_CONNECTIONS = "~/.ansible/cp-cloudlet"
 
 #: The runner drops results that are longer; a config set may hold 4 MiB, seen twice in a diff.
 _LONGEST_RESULT = 32 * 1024 * 1024
@@ -86,6 +88,10 @@ def environment(runner: Mapping[str, str], *, scratch: Path, collections: Path) 
     }
     if "ANSIBLE_SSH_ARGS" not in given and _configured("ssh_connection", "ssh_args") is None:
         ours["ANSIBLE_SSH_ARGS"] = _SSH_ARGS
+        if _configured("ssh_connection", "control_path_dir") is None:
+            ours["ANSIBLE_SSH_CONTROL_PATH_DIR"] = given.get(
+                "ANSIBLE_SSH_CONTROL_PATH_DIR", _OWN_CONNECTIONS
+            )
     return given | {name: runner[name] for name in _RUNNER if name in runner} | ours
 
 

@@ -113,6 +113,8 @@ def test_environment_is_short_and_safe(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["ANSIBLE_STDOUT_CALLBACK"] == "awx_display"
     assert found["ANSIBLE_LOCAL_TEMP"] == str(tmp_path / "s" / "tmp")
     assert "ControlPersist" in found["ANSIBLE_SSH_ARGS"]
+    # A connection of another Ansible's would not have these arguments.
+    assert found["ANSIBLE_SSH_CONTROL_PATH_DIR"] == "~/.ansible/cp-cloudlet"
     assert found["ANSIBLE_COLLECTIONS_PATH"].split(":")[0] == "/ours"
 
 
@@ -121,7 +123,7 @@ def test_own_settings_of_the_user_stay(tmp_path: Path, monkeypatch: pytest.Monke
     config.write_text("[defaults]\ncollections_path=/mine\n[ssh_connection]\nssh_args=-F x%y\n")
     monkeypatch.setenv("ANSIBLE_CONFIG", str(config))
     found = _environment(tmp_path)
-    assert "ANSIBLE_SSH_ARGS" not in found
+    assert not {"ANSIBLE_SSH_ARGS", "ANSIBLE_SSH_CONTROL_PATH_DIR"} & found.keys()
     assert found["ANSIBLE_CONFIG"] == str(config)
     assert found["ANSIBLE_COLLECTIONS_PATH"] == "/ours:/mine"
     config.write_text("no section\n")

@@ -22,6 +22,8 @@ from ansible_collections.cloudlet.deploy.plugins.plugin_utils import (
 
 _MODULE = "cloudlet.deploy.config_set"
 _FACT = "cloudlet_units_pending"
+#: In check mode: directories that sets before this one would have made.
+_FORESEEN = "cloudlet_foreseen_directories"
 _KINDS = ("restart", "reload")
 
 
@@ -44,6 +46,8 @@ class ActionModule(ActionBase):
         run = task_vars.get("cloudlet_run_id")
         request["run"] = None if run is None else str(run)
         request["leased"] = bool(task_vars.get("cloudlet_leased"))
+        if self._task.check_mode:
+            request["foreseen"] = task_vars.get("ansible_facts", {}).get(_FORESEEN) or []
         args = {"payload": _packed(request, contents)}
         if self._task.args.get("state_dir") is not None:
             args["state_dir"] = self._task.args["state_dir"]
@@ -119,8 +123,16 @@ class ActionModule(ActionBase):
             return result
         if self._task.diff:
             result["diff"] = config_set_diff.diff_entries(raw, contents)
-        before = task_vars.get("ansible_facts", {}).get(_FACT) if self._task.check_mode else None
-        result["ansible_facts"] = {_FACT: _together(before or {}, pending)}
+        facts = task_vars.get("ansible_facts", {}) if self._task.check_mode else {}
+        result["ansible_facts"] = {_FACT: _together(facts.get(_FACT) or {}, pending)}
+        made = {
+            change["name"]
+            for change in result["changes"]
+            if (change["kind"], change["action"]) == ("directory", "create")
+        }
+        if self._task.check_mode and made:
+            made.update(facts.get(_FORESEEN) or ())
+            result["ansible_facts"][_FORESEEN] = sorted(made)
         return result
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import change
 
-
 _NO_SUBORDINATE_IDS = ["-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"]
 
 

@@ -135,10 +135,13 @@ class _Call:
             self.store.manifest(),
             journal,
             self.selinux,
-            gone=self.foreseen.gone,
-            unmounted=check,
+            ahead=self._ahead(check),
         )
         return plan, journal
+
+    def _ahead(self, check):
+        made = frozenset(self.request.get("foreseen") or ()) if check else frozenset()
+        return config_plan.Ahead(frozenset(self.foreseen.gone), made, check)
 
     def _refuse_foreign_paths(self, plan):
         """Two sets that write one file would each take the other's for generation 0."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any, NamedTuple
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils import config_files
 from ansible_collections.cloudlet.deploy.plugins.module_utils.activation import KINDS
@@ -23,6 +24,19 @@ _RECORDED = {
 FLAGS = ("data", "mount_point")
 #: What a generation knows of how it came to be; see ``empty_manifest``.
 HISTORY = ("run", "same_as", "undoes", "before")
+
+
+class Ahead(NamedTuple):
+    """What will have happened by the set's turn, and is not to be seen on the host yet.
+
+    ``gone``: paths that other sets will have removed. In check mode, too: ``made``, directories
+    that others will have made; ``unmounted``: whether what is mounted on mount points that go is
+    taken for gone and them for empty, as nobody has stopped the mount.
+    """
+
+    gone: Any = frozenset()
+    made: Any = frozenset()
+    unmounted: bool = False
 
 
 class Plan:
@@ -71,23 +85,19 @@ def empty_manifest(name):
     }
 
 
-def make_plan(
-    name, wanted, manifest, journal=None, selinux=None, *, gone=frozenset(), unmounted=False
-):
+def make_plan(name, wanted, manifest, journal=None, selinux=None, *, ahead=None):
     """The plan that makes the set ``name`` be ``wanted`` (see ``targets_of``; None: absent).
 
     ``manifest`` is the current one, or None. ``journal``: an unfinished call; once it commits,
-    its manifest counts as current and its files as about to be in place. ``gone``: paths that
-    will have been removed before. ``unmounted``: mount points that go are taken for unmounted and
-    empty (check mode, in which nobody has stopped the mount). Raises ConfigError for what
-    cannot be (a symbolic link at a path, a directory in place of a file).
+    its manifest counts as current and its files as about to be in place. Raises ConfigError for
+    what cannot be (a symbolic link at a path, a directory in place of a file).
     """
     if journal and journal["phase"] == "staging":
         # It will be taken back: what it made goes, what it wrote beside the files is not seen.
         made = {path: dict(config_files.ABSENT, was="directory") for path in journal["made"]}
         journal = {"targets": made, "before": {}, "manifest": manifest}
     current = dict(empty_manifest(name), **((journal["manifest"] if journal else manifest) or {}))
-    return _Builder(wanted, current, journal, selinux, gone).build(unmounted)
+    return _Builder(wanted, current, journal, selinux, ahead or Ahead()).build()
 
 
 def targets_of(request):
@@ -119,8 +129,8 @@ def targets_of(request):
 
 
 class _Builder:
-    def __init__(self, wanted, current, journal, selinux, gone):
-        self.gone = gone
+    def __init__(self, wanted, current, journal, selinux, ahead):
+        self.ahead = ahead
         self.wanted = wanted or {"files": {}, "directories": {}}
         self.absent = wanted is None
         self.current = current
@@ -130,7 +140,7 @@ class _Builder:
         self.plan = Plan(new, current)
         self.observed = {}
 
-    def build(self, unmounted):
+    def build(self):
         targets = self._targets()
         # Parents first when making, last when removing.
         making = [path for path, target in targets.items() if target["kind"] != "absent"]
@@ -138,7 +148,7 @@ class _Builder:
         removing = [path for path, target in targets.items() if target["kind"] == "absent"]
         removing.sort(key=lambda path: (path in self.current["directories"], -path.count("/")))
         for path in making + removing:
-            self._compare(path, targets[path], unmounted)
+            self._compare(path, targets[path])
         self._find_drift()
         if not self.absent:
             self._record()
@@ -179,17 +189,19 @@ class _Builder:
             return dict(config_files.ABSENT)
         return origin
 
-    def _compare(self, path, target, unmounted):
+    def _compare(self, path, target):
         before = self._observe(path)
-        left_by_mount = unmounted and before.get("mounted") and target["kind"] == "absent"
-        if left_by_mount:
+        unmounted = self.ahead.unmounted and before.get("mounted") and target["kind"] == "absent"
+        if unmounted:
             before = dict(self.current["directories"][path], kind="directory")
         kind = "directory" if self._is_directory(path, target) else "file"
         if before["kind"] not in ("absent", kind):
             raise config_files.ConfigError(_wrong_kind(self.current["set"], path, kind, before))
         action = _action(before, target)
+        if action == "create" and kind == "directory" and path in self.ahead.made:
+            return
         removed = action == "remove" and kind == "directory"
-        if removed and not left_by_mount and not self._will_be_empty(path):
+        if removed and not unmounted and not self._will_be_empty(path):
             return
         if action:
             step = {"path": path, "kind": kind, "action": action}
@@ -208,7 +220,8 @@ class _Builder:
         return any(entry.get("secret") for entry in entries)
 
     def _will_be_empty(self, path):
-        gone = {step["path"] for step in self.plan.steps if step["action"] == "remove"} | self.gone
+        gone = {step["path"] for step in self.plan.steps if step["action"] == "remove"}
+        gone |= self.ahead.gone
         with os.scandir(path) as entries:
             left = [entry.path for entry in entries if entry.path not in gone]
         left = [path for path in left if not config_files.is_staged(path)]

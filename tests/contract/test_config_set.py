@@ -102,6 +102,7 @@ def test_plan_apply_again_and_away(site: Site, python: str) -> None:
     [planned] = site.run(args, check=True, diff=True, python=python)
     assert tree(site.etc) == before and not (site.base / "state").exists()
     [applied] = site.run(args, diff=True, python=python)
+    assert planned["ansible_facts"].pop("cloudlet_foreseen_directories") == [str(made)]
     assert planned == applied and applied["changed"]
     assert [(c["kind"], c["action"]) for c in applied["changes"]] == [
         ("directory", "create"),
@@ -131,6 +132,15 @@ def test_plan_apply_again_and_away(site: Site, python: str) -> None:
     [gone] = site.run(away["args"], diff=True, python=python)
     assert unplanned == gone and gone["changed"] and gone["generation"] == 0
     assert tree(site.etc) == before
+
+
+def test_a_directory_of_two_sets_is_planned_once(site: Site) -> None:
+    shared = [{"path": str(site.etc / "shared")}]
+    calls = [{**site.args(), "name": name, "directories": shared} for name in ("one", "two")]
+    planned = site.run_all(*({"args": args, "check_mode": True} for args in calls))
+    done = site.run_all(*({"args": args} for args in calls))
+    assert [result["changes"] for result in planned] == [result["changes"] for result in done]
+    assert [len(result["changes"]) for result in done] == [1, 0]
 
 
 def test_diff_shows_what_changes(site: Site) -> None:

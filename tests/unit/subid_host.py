@@ -25,6 +25,7 @@ class Group(NamedTuple):
     gr_gid: int
 
 
+# What runs on hosts has no types, so mypy takes the base for Any.
 class Village(subid_people.People):  # type: ignore[misc]
     """Few accounts, as a name service would tell them."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import vm
+from cloudlet_deploy.lab import campus, vm
 from cloudlet_deploy.lab.ca import USERS
 from cloudlet_deploy.lab.definition import CLOUDLETS, VM, HostSpec
 from cloudlet_deploy.lab.files import Put, archive
@@ -161,6 +161,8 @@ def files_of(spec: HostSpec, site: LabSite) -> bytes:
         puts += _client_files(site)
     if spec.image == "data":
         puts += [_key_of_project(site)]
+    if spec.image == "campus":
+        puts += _certificate(spec.name, site)
     if spec.image in CLOUDLETS:
         puts += _settings_of_podman()
     return archive(puts)
@@ -171,6 +173,14 @@ def _settings_of_podman() -> list[Put]:
     home, text = "/etc/containers", container_settings()
     directories = [Put(path, None, 0o755) for path in (home, f"{home}/containers.conf.d")]
     return [*directories, Put(f"{home}/containers.conf.d/lab.conf", text.encode(), 0o644)]
+
+
+def _certificate(host: str, site: LabSite) -> list[Put]:
+    """What a campus's host shows; its services fetch the key from here as root."""
+    own, home = site.pki.host(host), campus.CERTIFICATES
+    files = (("hostcert.pem", 0o644), ("hostkey.pem", 0o400))
+    puts = [Put(f"{home}/{name}", (own / name).read_bytes(), mode) for name, mode in files]
+    return [Put(home, None, 0o755), *puts]
 
 
 def _key_of_project(site: LabSite) -> Put:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import software, vm
+from cloudlet_deploy.lab import campus, portal, software, vm
+from cloudlet_deploy.lab.files import Put, archive
 from cloudlet_deploy.lab.model import LABEL_IMAGE, Progress
 from cloudlet_deploy.lab.podman import Podman, last_words, locked
 from cloudlet_deploy.lab.recipes import (
@@ -44,29 +45,33 @@ from cloudlet_deploy.lab.recipes import (
 
 _INIT = ("/sbin/init",)
 _NEEDED_BYTES = 6 * 2**30
+#: Images that another one is made of, beside base.
+_MADE_OF = {"portal13": ("cloudlet13", "ondemand")}
 
 
 @dataclass(frozen=True)
 class Debian:
-    """What mmdebstrap makes a root of; the script is run in it at last."""
+    """What mmdebstrap makes a root of; after its packages come the files, then the script."""
 
     suite: str
     packages: tuple[str, ...]
     script: str
     sources: str
+    files: tuple[Put, ...] = ()
 
 
 def ensure(podman: Podman, kinds: set[str], progress: Progress) -> dict[str, str]:
     """Build the images of ``kinds`` that are missing; returns each kind's reference."""
     wanted = recipes()
-    order = [kind for kind in wanted if kind in kinds]
+    needed = {one for kind in kinds for one in (kind, *_MADE_OF.get(kind, ()))}
+    order = [kind for kind in wanted if kind in needed]
     if not all(_exists(podman, wanted[kind]) for kind in order):
         with locked("images"):
             for kind in ("base", *order):
                 if not _exists(podman, wanted[kind]):
                     _build(podman, wanted, kind, progress)
             _prune(podman, wanted)
-    return {kind: wanted[kind].reference for kind in order}
+    return {kind: wanted[kind].reference for kind in order if kind in kinds}
 
 
 def _exists(podman: Podman, recipe: Recipe) -> bool:
@@ -82,9 +87,12 @@ def _build(podman: Podman, wanted: dict[str, Recipe], kind: str, progress: Progr
         "host": _build_host,
         "client": _build_client,
         "data": _build_data,
+        "campus": _build_campus,
         "vm": _build_vm,
         "cloudlet12": _build_cloudlet12,
         "cloudlet13": _build_cloudlet13,
+        "ondemand": _build_ondemand,
+        "portal13": _build_portal13,
     }
     builders[kind](podman, wanted, progress)
     progress(f"built the image {kind} in {time.monotonic() - began:.0f} s")
@@ -114,11 +122,33 @@ def _build_cloudlet13(podman: Podman, wanted: dict[str, Recipe], progress: Progr
     _build_debian(podman, wanted["cloudlet13"], debian, progress)
 
 
+def _build_ondemand(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    sources = wanted["base"].inputs["sources"]
+    debian = Debian(SUITE, portal.PACKAGES, portal.SCRIPT, sources, portal.files())
+    _build_debian(podman, wanted["ondemand"], debian, progress)
+
+
+def _build_portal13(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    with (
+        _container(podman, wanted["cloudlet13"]) as container,
+        tempfile.TemporaryDirectory(prefix="cloudlet-lab.") as scratch,
+    ):
+        packed = Path(scratch, "pod.tar")
+        podman.run("tag", wanted["ondemand"].reference, portal.NAME)
+        with _ticking(progress, "packing the portal's pod"):
+            podman.run("save", f"--output={packed}", portal.NAME)
+        podman.run("untag", portal.NAME, portal.NAME)
+        podman.run("cp", str(packed), f"{container}:{portal.ARCHIVE}")
+        _commit(podman, container, wanted["portal13"])
+
+
 def _build_debian(podman: Podman, recipe: Recipe, debian: Debian, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(prefix="cloudlet-lab.") as scratch:
         hook = Path(scratch, "customize")
         hook.write_text(f'#!/bin/sh\nexec chroot "$1" sh -ec {shlex.quote(debian.script)}\n')
         hook.chmod(0o755)
+        put = Path(scratch, "files.tar")
+        put.write_bytes(archive(debian.files))
         command = [
             "mmdebstrap",
             "--variant=minbase",
@@ -129,6 +159,7 @@ def _build_debian(podman: Podman, recipe: Recipe, debian: Debian, progress: Prog
             *(f"--dpkgopt={option}" for option in DPKG_OPTIONS),
             # Package lists and downloads stay: the roles install from them.
             "--skip=cleanup/apt",
+            f"--customize-hook=tar-in {put} /",
             f"--customize-hook={hook}",
             debian.suite,
             "-",
@@ -199,6 +230,17 @@ def _build_data(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -
     with _container(podman, wanted["base"], "sh", "-ec", DATA_SCRIPT) as container:
         _install(podman, container, "installing Samba", progress)
         _commit(podman, container, wanted["data"])
+
+
+def _build_campus(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    with _container(podman, wanted["base"], "sh", "-ec", campus.SCRIPT) as container:
+        with tempfile.TemporaryDirectory(prefix="cloudlet-lab.") as scratch:
+            home = Path(scratch, Path(campus.HOME).name)
+            with _ticking(progress, "fetching the OIDC provider"):
+                campus.make_home(home)
+            podman.run("cp", str(home), f"{container}:{Path(campus.HOME).parent}")
+        _install(podman, container, "installing the campus", progress)
+        _commit(podman, container, wanted["campus"])
 
 
 def _build_cloudlet12(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:

@@ -6,8 +6,11 @@
 ``client``  base with the grid's client programs and two people's accounts
 ``data``    base with a camera's Samba share and a cluster's project space
 ``vm``      base with QEMU and, booted already, a Debian 13 with SELinux in force
+``campus``  base with a directory, an OIDC provider and a microscope (:mod:`.campus`)
 ``cloudlet12``, ``cloudlet13``
             a Debian 12 (base) and 13 with what the cloudlet's roles install lying ready
+``ondemand``  no host but a pod: Debian 12 with the stand-in of Open OnDemand (:mod:`.portal`)
+``portal13``  cloudlet13 with the archive of ``ondemand``
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloudlet_deploy.lab import software, vm_machine
+from cloudlet_deploy.lab import campus, portal, software, vm_machine
 from cloudlet_deploy.lab.ca import USERS
 from cloudlet_deploy.lab.ssh import ADMIN
 
@@ -267,11 +270,12 @@ def base_recipe(sources: str | None = None) -> Recipe:
 def recipes() -> dict[str, Recipe]:
     """All recipes by kind, in the order in which they are built."""
     base = base_recipe()
-    return {
+    found = {
         "base": base,
         "host": Recipe("host", {"base": base.reference, "software": software.digests()}),
         "client": Recipe("client", {"base": base.reference, "script": CLIENT_SCRIPT}),
         "data": Recipe("data", {"base": base.reference, "script": DATA_SCRIPT}),
+        "campus": Recipe("campus", {"base": base.reference, **campus.inputs()}),
         "vm": Recipe(
             "vm",
             {
@@ -292,7 +296,11 @@ def recipes() -> dict[str, Recipe]:
                 "script": NEWER_SCRIPT,
             },
         ),
+        # Made of the same sources and by the same options as base.
+        "ondemand": Recipe("ondemand", {"base": base.reference, **portal.inputs()}),
     }
+    parts = {"cloudlet": found["cloudlet13"].reference, "pod": found["ondemand"].reference}
+    return {**found, "portal13": Recipe("portal13", {**parts, "archive": portal.ARCHIVE})}
 
 
 def sources_of(suite: str, sources: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cloudlet_deploy.errors import InvalidSiteError, UsageError
-from cloudlet_deploy.lab import definition
+from cloudlet_deploy.lab import campus, definition
 from cloudlet_deploy.lab.ca import Pki
 from cloudlet_deploy.lab.files import write_file
 from cloudlet_deploy.lab.model import Progress
@@ -83,8 +83,13 @@ class LabSite:
         write_file(ledger, json.dumps(copied, indent=1).encode(), mode=0o644)
 
     def write_passwords(self) -> None:
-        """Write what the hosts of the image ``data`` ask for, where a vault would have it."""
-        write_file(self.hidden / "passwords" / "camera", CAMERA_PASSWORD.encode(), mode=0o600)
+        """Write what the lab's own hosts ask for, where a vault would have it."""
+        for name, password in {
+            "camera": CAMERA_PASSWORD,
+            "directory": campus.PORTAL_BIND_PASSWORD,
+            "provider": campus.CLIENT_SECRET,
+        }.items():
+            write_file(self.hidden / "passwords" / name, password.encode(), mode=0o600)
 
     def connect(self, addresses: dict[str, str]) -> None:
         """Write the connection variables; InvalidSiteError if the definition overrides one.

@@ -32,6 +32,7 @@ def test_bundled_definition() -> None:
     [
         ("lab-rootless", ["cloudlet12", "cloudlet13"]),
         ("lab-data", ["cloudlet12", "cloudlet13", "data", "data", "data"]),
+        ("lab-portal", ["campus", "campus", "campus", "portal13"]),
     ],
 )
 def test_definitions_of_scenarios(name: str, images: list[str]) -> None:

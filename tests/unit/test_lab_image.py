@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import definition, image, recipes, software, vm_machine
+from cloudlet_deploy.lab import campus, definition, image, portal, recipes, software, vm_machine
+from cloudlet_deploy.lab.podman import Podman
 
 DEBIAN = """\
 # a comment
@@ -93,7 +96,7 @@ def test_every_input_of_the_base_changes_every_tag(
     before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
     monkeypatch.setattr(recipes, name, value)
     after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
-    assert before.keys() == after.keys() == {"base", *definition.IMAGES}
+    assert before.keys() == after.keys() == {"base", "ondemand", *definition.IMAGES}
     assert all(before[kind] != after[kind] for kind in before)
 
 
@@ -129,9 +132,9 @@ def test_another_machine_changes_its_image_alone(
     ("name", "value", "kinds"),
     [
         ("CLOUDLET_SCRIPT", "true", {"cloudlet12"}),
-        ("NEWER_SUITE", "forky", {"cloudlet13"}),
-        ("NEWER_PACKAGES", (), {"cloudlet13"}),
-        ("NEWER_SCRIPT", "true", {"cloudlet13"}),
+        ("NEWER_SUITE", "forky", {"cloudlet13", "portal13"}),
+        ("NEWER_PACKAGES", (), {"cloudlet13", "portal13"}),
+        ("NEWER_SCRIPT", "true", {"cloudlet13", "portal13"}),
     ],
 )
 def test_another_cloudlet_changes_its_image_alone(
@@ -141,6 +144,56 @@ def test_another_cloudlet_changes_its_image_alone(
     monkeypatch.setattr(recipes, name, value)
     after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
     assert {kind for kind in before if before[kind] != after[kind]} == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kinds"),
+    [
+        ("PACKAGES", (), {"ondemand", "portal13"}),
+        ("SCRIPT", "true", {"ondemand", "portal13"}),
+        ("_FILES", {}, {"ondemand", "portal13"}),
+        ("ARCHIVE", "/elsewhere", {"portal13"}),
+    ],
+)
+def test_another_pod_changes_its_image_and_its_host(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object, kinds: set[str]
+) -> None:
+    before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    monkeypatch.setattr(portal, name, value)
+    after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    assert {kind for kind in before if before[kind] != after[kind]} == kinds
+
+
+def test_all_of_the_portals_stand_in_lies_in_its_pod() -> None:
+    sources = {path.name for path in portal._SOURCE.iterdir() if path.is_file()}
+    assert set(portal._FILES) == sources - {"__init__.py"}
+
+
+def test_what_an_image_is_made_of_is_built_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+    monkeypatch.setattr(image, "_exists", lambda _podman, recipe: recipe.kind in built)
+    monkeypatch.setattr(image, "_prune", lambda _podman, _wanted: None)
+    monkeypatch.setattr(image, "locked", lambda _name: contextlib.nullcontext())
+    monkeypatch.setattr(image, "_build", lambda *given: built.append(given[2]))
+    found = image.ensure(cast("Podman", None), {"portal13"}, lambda _line: None)
+    assert built == ["base", "cloudlet13", "ondemand", "portal13"]
+    assert found == {"portal13": recipes.recipes()["portal13"].reference}
+
+
+@pytest.mark.parametrize("name", ["SCRIPT", "REQUIRES", "FILES"])
+def test_another_campus_changes_its_image_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    monkeypatch.setattr(campus, name, {})
+    after = {kind: recipe.reference for kind, recipe in recipes.recipes().items()}
+    assert {kind for kind in before if before[kind] != after[kind]} == {"campus"}
+
+
+def test_a_campus_without_its_provider_is_not_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(RunFailedError, match="pip cannot fetch the OIDC provider"):
+        campus.make_home(tmp_path / "campus")
 
 
 def test_what_the_roles_of_a_cloudlet_install_lies_ready() -> None:

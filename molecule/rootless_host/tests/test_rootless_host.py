@@ -122,6 +122,58 @@ def test_a_pod_that_is_killed_comes_back(cloudlet: Host) -> None:
     assert in_pod(cloudlet, "id -u", "123456") == (0, "123456\n")
 
 
+def test_secrets_are_files_in_the_pod_and_in_no_log(cloudlet: Host) -> None:
+    assert in_pod(cloudlet, "cat /run/secrets/probe-told", "0") == (0, "open\nsesame")
+    assert in_pod(cloudlet, "cat /run/secrets/probe-told", "123456")[0] != 0
+    code, drawn = in_pod(cloudlet, "cat /run/secrets/probe-drawn", "0")
+    assert code == 0 and len(bytes.fromhex(drawn)) == 32
+    for kept in ("journalctl --no-pager", "cat /var/lib/cloudlet-deploy/ledger.json"):
+        words = cloudlet.check_output(kept)
+        assert "probe" in words and "sesame" not in words and drawn not in words
+
+
+def _other(host: Host) -> str:
+    """Address of the host that its pod may not reach the sshd of."""
+    (other,) = {OLD, NEW} - {host.backend.get_pytest_id().rpartition("/")[2]}
+    return str(host.check_output("getent ahostsv4 %s", other)).split()[0]
+
+
+def _the_rules_hold(host: Host) -> None:
+    ask = f"echo | nc -w 5 {_other(host)} 22"
+    for allowed in ("0", "33"):
+        assert in_pod(host, ask, allowed)[1].startswith("SSH-2.0"), allowed
+    for refused in ("123456", "1"):
+        code, said = in_pod(host, ask, refused)
+        assert code != 0 and "Connection refused" in said, refused
+    # What no rule is about is open to all.
+    assert in_pod(host, "echo | nc -w 5 127.0.0.1 8080", "123456")[0] == 0
+
+
+def test_users_in_the_pod_are_kept_from_what_its_programs_reach(cloudlet: Host) -> None:
+    _the_rules_hold(cloudlet)
+
+
+def test_a_pod_that_does_not_get_its_rules_is_ended_until_it_does(cloudlet: Host) -> None:
+    rules = "/etc/cloudlet-deploy/pods/probe.nft"
+    before = pid_of(cloudlet)
+    state = as_account(cloudlet, "systemctl --user show -P ActiveState probe.service")
+    cloudlet.run_expect([0], f"sed -i '1i no rules' {rules}")
+    try:
+        since = cloudlet.check_output("date +%s")
+        cloudlet.run_expect([0], as_account(cloudlet, "podman kill probe"))
+        ended = f"journalctl --no-pager --since=@{since} | grep -c 'the pod is ended'"
+        deadline = time.monotonic() + 30
+        seen = set()
+        while int(cloudlet.run(ended).stdout) < 2:
+            assert time.monotonic() < deadline, cloudlet.check_output("journalctl -n 30")
+            seen.add(cloudlet.check_output(state))
+        assert "active" not in seen and seen
+    finally:
+        cloudlet.run_expect([0], f"sed -i 1d {rules}")
+    comes_back(cloudlet, before)
+    _the_rules_hold(cloudlet)
+
+
 def test_it_comes_with_the_accounts_systemd(cloudlet: Host) -> None:
     """As at boot: nobody is logged in, and the account lingers."""
     before = pid_of(cloudlet)

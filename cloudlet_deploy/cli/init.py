@@ -47,7 +47,8 @@ def command(
     """Write a new site into DIRECTORY, which must be new or empty.
 
     Every setting is in the files with its meaning. What only you can know has a
-    placeholder; these are listed at the end.
+    placeholder; these are listed at the end. The options that name hosts and CA
+    files are those of a storage element.
 
     \b
     Examples:
@@ -58,6 +59,7 @@ def command(
       cloudlet-deploy init mysite --door door.example.org --namenode nn.example.org \\
           --datanode data1.example.org --transfer data1.example.org \\
           --datanode data2.example.org --transfer data2.example.org
+      cloudlet-deploy init mycloudlet --kind cloudlet
     """
     from cloudlet_deploy.site import scaffold  # --help needs none of it
 

@@ -14,7 +14,7 @@ from cloudlet_deploy import content
 from cloudlet_deploy.site.model import Host
 
 #: What a new site can be, and the playbook that deploys it.
-KINDS: Mapping[str, str] = {"storage-element": "storage_element"}
+KINDS: Mapping[str, str] = {"storage-element": "storage_element", "cloudlet": "cloudlet"}
 #: The playbooks that deploy, and the one that imports them all.
 PLAYBOOKS = ("storage_element", "cloudlet")
 EVERYTHING = "site"

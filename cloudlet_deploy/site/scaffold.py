@@ -47,26 +47,33 @@ class Scaffold:
 def render(
     kind: str,
     *,
-    door: str | None,
-    transfer: tuple[str, ...],
-    ca_files: str | None,
+    door: str | None = None,
+    transfer: tuple[str, ...] = (),
+    ca_files: str | None = None,
     namenode: str | None = None,
     datanodes: tuple[str, ...] = (),
 ) -> Scaffold:
     """The files of a new site of ``kind`` (a key of ``components.KINDS``).
 
-    Hosts that are None or empty, and ``ca_files``, become placeholders. With a name node, or
-    data nodes, the storage is HDFS.
+    Hosts that are None or empty, and ``ca_files``, become placeholders; all of them belong to a
+    storage element. With a name node, or data nodes, its storage is HDFS.
 
     Raises:
-        UsageError: the kind is not available, or a host name is none.
+        UsageError: the kind is not available or has none of what is given, or a host name is
+            none.
     """
     if kind not in components.KINDS:
         raise UsageError(
             f"Sites of the kind {kind!r} are not available in this release.",
             next_step=f"Available: --kind {', '.join(components.KINDS)}.",
         )
-    for host in (door, *transfer, namenode, *datanodes):
+    hosts = (door, *transfer, namenode, *datanodes)
+    if kind != "storage-element" and any((*hosts, ca_files)):
+        raise UsageError(
+            f"A site of the kind {kind} has no door, transfer server, HDFS or CA files.",
+            next_step="Leave those options out, and name its hosts in the site's hosts.yml.",
+        )
+    for host in hosts:
         if host is not None and not _HOST.match(host):
             raise UsageError(
                 f"{host!r} is no host name.",
@@ -139,7 +146,12 @@ class _Writer:
         self._fill_in: dict[str, str] = {}
 
     def functions(self) -> dict[str, Any]:
-        return {"setting": self._setting, "rest": self._rest, "placeholder": self._placeholder}
+        return {
+            "setting": self._setting,
+            "example": self._example,
+            "rest": self._rest,
+            "placeholder": self._placeholder,
+        }
 
     def fill_in(self, file: str, text: str) -> Iterator[FillIn]:
         """The placeholders of ``file``, each with the line it stands in."""
@@ -148,22 +160,27 @@ class _Writer:
             line = next(n for n, line in enumerate(lines, 1) if _sets(line, setting))
             yield FillIn(file, line, setting, meaning)
 
-    def _setting(self, name: str, value: object, *, fill_in: bool = False) -> str:
-        """A setting with its meaning above it; ``fill_in`` marks a placeholder."""
+    def _setting(self, name: str, value: object, *, note: str = "", fill_in: bool = False) -> str:
+        """A setting with its meaning above it, and a note; ``fill_in`` marks a placeholder."""
         option = self._options[name]
         self._written.add(name)
         if fill_in:
             self._fill_in[name] = schema.plain(option.description[0])
-        return f"{_comment(option)}{_assignment(name, value)}"
+        return f"{_comment(option, note)}{_assignment(name, value)}"
+
+    def _example(self, name: str, value: object, *, note: str) -> str:
+        """A setting that may stay at its default, commented out with a value that tells more."""
+        self._written.add(name)
+        return _comment(self._options[name], note) + _commented_out(name, value)
 
     def _rest(self, role: str, *left_out: str) -> str:
         """All other settings of ``role`` with their defaults, commented out."""
         options = schema.role_specs()[role].options
         done = {*self._written, *left_out, f"{role}_state"}
         parts = (
-            self._setting(name, _example(option), fill_in=True)
+            self._setting(name, _sample(option), fill_in=True)
             if option.required
-            else _comment(option) + textwrap.indent(_assignment(name, option.default), "# ")
+            else _comment(option) + _commented_out(name, option.default)
             for name, option in options.items()
             if name not in done
         )
@@ -186,7 +203,7 @@ def _sets(line: str, setting: str) -> bool:
     return line.strip().startswith(f"{setting}:")
 
 
-def _comment(option: Option) -> str:
+def _comment(option: Option, note: str = "") -> str:
     text = "\n".join(
         textwrap.fill(
             schema.plain(paragraph),
@@ -196,10 +213,11 @@ def _comment(option: Option) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for paragraph in option.description
+        for paragraph in (*option.description, note)
+        if paragraph
     )
     if option.choices:
-        text += f"\n# One of: {', '.join(map(str, option.choices))}."
+        text += f"\n# One of: {', '.join(str(one) or 'empty' for one in option.choices)}."
     return f"{text}\n"
 
 
@@ -214,7 +232,11 @@ def _assignment(name: str, value: object) -> str:
     )
 
 
-def _example(option: Option) -> object:
+def _commented_out(name: str, value: object) -> str:
+    return textwrap.indent(_assignment(name, value), "# ")
+
+
+def _sample(option: Option) -> object:
     """A value of the right type for a setting that the templates do not know."""
     if option.choices:
         return option.choices[0]

@@ -52,16 +52,19 @@ def _now():
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def credential_problems(certificate, key, certificate_file, key_file, host, *, now=None):
+def credential_problems(
+    certificate, key, certificate_file, key_file, host, *, only_rsa=True, now=None
+):
     """What keeps the pair from serving ``host``, or will soon.
 
     ``certificate`` and ``key`` are the contents of the files, None or empty where a file
-    could not be read. ``now`` is for tests.
+    could not be read. ``only_rsa`` is False where services take other keys too. ``now`` is for
+    tests.
     """
     loaded, found = _certificate_problems(certificate, certificate_file, host, now or _now())
     private, more = _key_problems(key, key_file, host)
     found += more
-    if private is not None and not isinstance(private, rsa.RSAPrivateKey):
+    if only_rsa and private is not None and not isinstance(private, rsa.RSAPrivateKey):
         found.append(
             Problem(
                 "key",

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from cloudlet_deploy import content, site
 from cloudlet_deploy.cli import main
-from cloudlet_deploy.site import schema
-from cloudlet_deploy.site.validation import validate
+from cloudlet_deploy.errors import UsageError
+from cloudlet_deploy.site import components, scaffold, schema
+from cloudlet_deploy.site.validation import unchecked, validate
+from tests.unit.site_draft import PASSWORD, RIGHT
 
 
 def _placeholders(directory: Path) -> set[str]:
@@ -27,6 +30,14 @@ def _placeholders(directory: Path) -> set[str]:
 
 
 FILES = {"grid_trust_ca_files", "grid_trust_host_certificate", "grid_trust_host_key"}
+
+
+#: What only the admin of a cloudlet has, beside names and secrets.
+PORTAL = {"ondemand_portal_image", "ondemand_portal_oidc_client_id"}
+SECRETS = {
+    "ondemand_portal_oidc_client_secret": "vault_oidc_client_secret",
+    "ondemand_portal_ldap_bind_password": "vault_ldap_bind_password",
+}
 
 
 def _init(directory: Path, *options: str) -> None:
@@ -123,6 +134,59 @@ def test_settings_that_are_commented_out_show_their_default(tmp_path: Path) -> N
     assert _placeholders(tmp_path / "new") == FILES
 
 
+def test_a_new_cloudlet_validates(tmp_path: Path) -> None:
+    _init(tmp_path / "new", "--kind", "cloudlet")
+    assert _placeholders(tmp_path / "new") == PORTAL
+    loaded = site.load(tmp_path / "new")
+    assert loaded.groups["cloudlet"] == loaded.groups["portal"] == ("cloudlet.example.org",)
+    output = _json_of(tmp_path / "other", "--kind", "cloudlet")
+    settings = {item["setting"] for item in output["fill_in"]}
+    assert {"cloudlet.example.org", "podman_host_approved_users", *PORTAL, *SECRETS} <= settings
+
+
+def test_every_variable_of_a_cloudlet_stands_there_with_its_meaning(tmp_path: Path) -> None:
+    _init(tmp_path / "new", "--kind", "cloudlet")
+    text = "\n".join(path.read_text() for path in (tmp_path / "new/group_vars").iterdir())
+    flat = " ".join(re.sub("^# ", "", text, flags=re.MULTILINE).split())
+    for role in components.of_host(site.load(tmp_path / "new").hosts["cloudlet.example.org"]):
+        for name, option in schema.role_specs()[role].options.items():
+            if not name.endswith("_state"):
+                assert len(re.findall(f"^(?:# )?{name}:", text, re.MULTILINE)) == 1, name
+                assert schema.plain(option.description[0]) in flat, name
+
+
+def test_the_examples_of_a_cloudlet_can_be_used_as_they_are(tmp_path: Path) -> None:
+    _init(tmp_path / "new", "--kind", "cloudlet")
+    examples = ("data_mounts_cifs", "data_mounts_sshfs", "ondemand_portal_instruments")
+    for path in (tmp_path / "new/group_vars").iterdir():
+        lines = path.read_text().splitlines()
+        for number in (n for n, line in enumerate(lines) if line[2:-1] in examples):
+            for at in range(number, lines.index("", number)):
+                lines[at] = lines[at].removeprefix("# ")
+        path.write_text("\n".join(lines))
+    values = site.load(tmp_path / "new").hosts["cloudlet.example.org"].values
+    assert all(values[name].value for name in examples)
+    assert _placeholders(tmp_path / "new") == {*PORTAL, "data_mounts_sshfs[0].key_file"}
+
+
+def test_secrets_of_a_cloudlet_are_in_a_vault_that_the_admin_makes(tmp_path: Path) -> None:
+    _init(tmp_path / "new", "--kind", "cloudlet")
+    told = {one.variable: one.detail for one in unchecked(site.load(tmp_path / "new"))}
+    for variable, name in SECRETS.items():
+        assert told[variable] == f"{name} is not in the inventory"
+        assert f"    {name}: ..." in (tmp_path / "new/README.md").read_text()
+    vault = tmp_path / "new/group_vars/all/vault.yml"
+    vault.parent.mkdir()
+    text = "".join(f"{name}: geheim\n" for name in SECRETS.values())
+    secret = ("default", VaultSecret(PASSWORD.encode()))
+    vault.write_bytes(VaultLib([secret]).encrypt(text, secret[1]))
+    assert _placeholders(tmp_path / "new") == PORTAL
+    opened = site.load(tmp_path / "new", vault=RIGHT)
+    assert not {one.variable for one in unchecked(opened)} & SECRETS.keys()
+    values = opened.hosts["cloudlet.example.org"].values
+    assert all(values[name].value == "geheim" and values[name].secret for name in SECRETS)
+
+
 @pytest.mark.parametrize("name", ["file", "full"])
 def test_nothing_is_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -145,8 +209,10 @@ def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--kind", "cloudlet"], "not available in this release"),
-        (["--kind", "cloudlet"], "--kind storage-element"),
+        (["--kind", "cloudlet", "--door", "a.b"], "A site of the kind cloudlet has no door"),
+        (["--kind", "cloudlet", "--transfer", "a.b"], "Leave those options out"),
+        (["--kind", "cloudlet", "--datanode", "a.b"], "Leave those options out"),
+        (["--kind", "cloudlet", "--ca-files", "/ca"], "Leave those options out"),
         (["--door", "no host"], "'no host' is no host name"),
         (["--door", "a: {b"], "is no host name"),
         (["--transfer", "-x."], "is no host name"),
@@ -158,6 +224,12 @@ def test_wrong_usage_writes_nothing(
     assert main(["init", str(tmp_path / "new"), *options]) == 64
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "new").exists()
+
+
+def test_another_kind_is_told_which_there_are() -> None:
+    with pytest.raises(UsageError, match="'web'") as caught:
+        scaffold.render("web")
+    assert caught.value.next_step == "Available: --kind storage-element, cloudlet."
 
 
 def test_a_directory_that_cannot_be_made(

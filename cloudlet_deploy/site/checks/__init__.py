@@ -9,6 +9,7 @@ from cloudlet_deploy.site.checks import (
     groups,
     memory,
     names,
+    portal,
     ports,
     secrets,
     values,
@@ -28,6 +29,14 @@ OF_SETTINGS: tuple[Check, ...] = (
     memory.heaps,
     accounts.gridmap,
     accounts.duplicate_accounts,
+    portal.outside_of_cloudlet,
+    portal.front,
+    portal.scopes,
+    portal.claims,
+    portal.directory,
+    portal.instruments,
+    portal.nobody,
+    portal.overlapping_ids,
     secrets.in_plain_text,
 )
 #: What is in files on this machine that the inventory names.

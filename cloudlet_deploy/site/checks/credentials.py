@@ -15,6 +15,8 @@ from cloudlet_deploy.site.schema import Option
 _CERTIFICATE = "certificate on the controller"
 _KEY = "private key on the controller"
 _DIRECTORY = "CA directory on the controller"
+#: Roles whose services take keys of any kind; BeStMan and Globus want RSA.
+_ANY_KEY = frozenset({"portal_front"})
 
 
 def certificates_and_keys(subject: Subject) -> Iterator[Fault]:
@@ -23,15 +25,17 @@ def certificates_and_keys(subject: Subject) -> Iterator[Fault]:
         keys = {option.name: value for option, value in _files(subject, host, _KEY)}
         told = set()
         for option, value in _files(subject, host, _CERTIFICATE):
-            key = keys.get(option.name.removesuffix("_certificate") + "_key")
+            key = keys.get(option.name.replace("_certificate", "_key"))
             # A service that takes the host's own pair adds nothing to say.
             pair = (value.value, key.value if key else None)
             if pair not in told:
                 told.add(pair)
-                yield from _of_pair(subject, host, value, key)
+                yield from _of_pair(subject, host, value, key, option.role not in _ANY_KEY)
 
 
-def _of_pair(subject: Subject, host: Host, value: Value, key: Value | None) -> Iterator[Fault]:
+def _of_pair(
+    subject: Subject, host: Host, value: Value, key: Value | None, only_rsa: bool
+) -> Iterator[Fault]:
     look = subject.site.controller.look
     certificate = look(str(value.value))
     private = look(str(key.value)) if key else None
@@ -41,6 +45,7 @@ def _of_pair(subject: Subject, host: Host, value: Value, key: Value | None) -> I
         certificate.path,
         private.path if private else "",
         host.name,
+        only_rsa=only_rsa,
     )
     for one in problems:
         about_key = one.about in ("key", "pair")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloudlet_deploy.site.checks import memory
+from cloudlet_deploy.site.checks import memory, portal
 from cloudlet_deploy.site.faults import Subject, Unchecked, Unsure, at, shown
 from cloudlet_deploy.site.model import Host, Origin, Place, Unknown, Value, Why
 
@@ -21,6 +21,7 @@ def all_of(subject: Subject) -> Iterator[Unchecked]:
                 yield from _unknown_parts(host, value, value.value, ())
         yield from _vaulted_files(subject, host)
         yield from _heaps(subject, host)
+        yield from _redirects(subject, host)
 
 
 def _locked(host: Host) -> Iterator[Unchecked]:
@@ -64,6 +65,13 @@ def _heaps(subject: Subject, host: Host) -> Iterator[Unchecked]:
         for value, _ in memory.heaps_of(subject, host):
             detail = "whether it fits into the host's memory: preflight asks the host"
             yield _one(Unsure.DEFERRED, detail, host, value.name, at(host, value))
+
+
+def _redirects(subject: Subject, host: Host) -> Iterator[Unchecked]:
+    if found := portal.redirect_uri(subject, host):
+        value, uri = found
+        detail = f"whether the provider knows the redirect URI {uri}: register it there"
+        yield _one(Unsure.DEFERRED, detail, host, value.name, at(host, value))
 
 
 def _one(why: Unsure, detail: str, host: Host, variable: str, origin: Origin) -> Unchecked:

@@ -299,12 +299,13 @@ def test_apache_takes_the_settings_of_a_provider(pod: Pod) -> None:
         pod.configure(
             auth=None,
             oidc_provider_metadata_url="https://127.0.0.1:9/x",
-            oidc_crypto_passphrase='a"b\\ c',
+            # Written as they are: who has blanks in one brings quotes.
+            oidc_crypto_passphrase='"exec:/bin/echo secret"',
             oidc_client_id="portal",
-            oidc_client_secret="s p",
+            oidc_client_secret='"s p"',
             oidc_settings={"OIDCSessionType": "client-cookie", "OIDCPassRefreshToken": "Off"},
         )
-        assert 'OIDCCryptoPassphrase "a\\"b\\\\ c"' in pod.sh(f"cat {VHOST}")
+        assert 'OIDCCryptoPassphrase "exec:/bin/echo secret"\n' in pod.sh(f"cat {VHOST}")
         # The provider does not answer: an error of its own module, and no way in.
         assert pod.ask(DASHBOARD).status == 500
     finally:

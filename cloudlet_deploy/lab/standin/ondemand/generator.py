@@ -209,10 +209,9 @@ def _oidc(s: dict[str, Any]) -> list[str]:
         "OIDCCookieSameSite": s["oidc_cookie_same_site"],
         **s["oidc_settings"],
     }
-    # These take several words: quoted, they would be one.
-    words = ("OIDCRemoteUserClaim", "OIDCStateMaxNumberOfCookies", *s["oidc_settings"])
     return [
-        f"{name} {value if name in words else _quoted(value)}"
+        # As OOD does: a value with blanks in it has to bring its quotes along.
+        f"{name} {_quoted(value) if name == 'OIDCScope' else value}"
         for name, value in directives.items()
         if value is not None
     ] + _section(f'Location "{s["oidc_uri"]}"', s["auth"])

@@ -13,7 +13,8 @@ function page.send(title, body)
   local head = '<!doctype html>\n<html lang="en"><meta charset="utf-8">\n<title>%s</title>\n'
     .. "<style>body { font: 16px sans-serif; max-width: 50em; margin: 2em auto }</style>\n"
     .. "<h1>%s</h1>\n"
-  ngx.print(head:format(page.escaped(title), page.escaped(title)), body)
+  local foot = "<p><small>The lab's stand-in of Open OnDemand</small></p>\n"
+  ngx.print(head:format(page.escaped(title), page.escaped(title)), body, foot)
 end
 
 return page

@@ -6,18 +6,24 @@ each other.
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from cloudlet_deploy import content
-from tests.lab.conftest import TestLab, made, needs_devices, set_values
+from tests.lab.conftest import CLI, TestLab, made, needs_devices, set_values
 from tests.lab.snapshot import CONSEQUENCES, changed_keys
 
 pytestmark = [pytest.mark.lab, needs_devices]
-PORTAL = "portal.lab.test"
+PORTAL, DIRECTORY = "portal.lab.test", "ldap.lab.test"
+#: Seconds after the start of the host in which all is as it should be.
+BOOT = 40
 #: What the account's Podman and systemd keep is theirs.
 STORAGE = "/var/lib/oodsvc"
 SHOWN = "/var/lib/cloudlet-portal"
@@ -60,6 +66,11 @@ def left(before: Any, after: Any) -> list[str]:
     )
 
 
+def power(lab: TestLab, verb: str) -> None:
+    """Cut the host's power by ``kill``; ``start`` returns when it takes ssh."""
+    subprocess.run([CLI, "lab", verb, "--name", lab.name, PORTAL], check=True)
+
+
 @pytest.fixture(scope="module")
 def story(lab: TestLab) -> dict[str, Any]:
     """Bare, planned, applied, applied again."""
@@ -100,6 +111,37 @@ def test_a_second_apply_changes_nothing(story: dict[str, Any]) -> None:
 
 def test_all_is_well(lab: TestLab, story: dict[str, Any]) -> None:
     cli(lab, "status")
+
+
+@pytest.fixture
+def hosts(
+    lab: TestLab, story: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """How the Molecule scenario goes about portals, for this module's lab."""
+    (tmp_path / "site").symlink_to(lab.site)
+    monkeypatch.setenv("MOLECULE_EPHEMERAL_DIRECTORY", str(tmp_path))
+    monkeypatch.syspath_prepend(content.root() / "molecule" / "portal" / "tests")
+    return importlib.import_module("hosts")
+
+
+def test_a_power_cut_ends_no_session(lab: TestLab, hosts: ModuleType) -> None:
+    """Portal and gate are right again without a hand, within seconds of the boot.
+
+    A person who was removed while the host was down is out as soon as it has asked the directory.
+    """
+    alice, bob = hosts.come("alice"), hosts.come("bob")
+    assert hosts.works(alice) and bob.ask(hosts.HOME).status == 200
+    power(lab, "kill")
+    lab.run(DIRECTORY, "campus-people remove bob")
+    try:
+        power(lab, "start")
+        hosts.until(BOOT, lambda: hosts.works(alice), "a session of before the power cut")
+        hosts.until(BOOT, lambda: bob.ask(hosts.HOME).status == 404, "who was removed meanwhile")
+        assert hosts.works(hosts.come("alice")) and bob.websocket(hosts.GATE)[0] == 403
+        cli(lab, "status")
+    finally:
+        lab.run(DIRECTORY, "campus-people add bob")
+    hosts.until(BOOT, lambda: bob.ask(hosts.HOME).status == 200, "who was added again")
 
 
 def test_a_changed_secret_restarts_the_pod_and_is_told_nowhere(

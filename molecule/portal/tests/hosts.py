@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import testinfra
 from testinfra.host import Host
-from visitor import HOME, SITE, Visitor
+from visitor import HOME, RFB, SITE, Visitor
 
 #: As accounts and groups are on the host.
 ALICE, BOB, SCIENCE = 123456, 123457, 123400
@@ -52,7 +52,7 @@ def _is(what: Callable[[], bool]) -> bool:
 
 def works(visitor: Visitor) -> bool:
     """Whether the portal and the instrument are open to the visitor, whatever they asked before."""
-    return visitor.ask(HOME).status == 200 and visitor.websocket(GATE)[0] == 101
+    return visitor.ask(HOME).status == 200 and visitor.websocket(GATE) == (101, RFB)
 
 
 def podman(portal: Host, command: str) -> str:

@@ -7,10 +7,12 @@ import http.client
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlencode, urlsplit
 
 import yaml
@@ -20,6 +22,9 @@ AUTHORITY = SITE / ".lab" / "pki" / "ca" / "cert.pem"
 PORTAL, IDP = "portal.lab.test", "idp.lab.test"
 HOME = "/pun/sys/dashboard/"
 FILES = f"{HOME}files/fs"
+
+#: What a VNC server says at first.
+RFB = b"RFB 003.008\n"
 
 
 def address(host: str) -> str:
@@ -58,12 +63,31 @@ class Line:
             pass
         return True
 
+    def press(self, key: str) -> None:
+        """Type one key over the middle of the screen, as a client that has come in anew."""
+        said = b"\x01"  # the screen is shared
+        said += struct.pack(">BBHH", 5, 0, 400, 300)
+        said += b"".join(struct.pack(">BBxxI", 4, down, ord(key)) for down in (1, 0))
+        self.peer.sendall(_frame(said))
+
+
+def _frame(said: bytes) -> bytes:
+    """A binary message of a client, masked with nothing."""
+    return bytes([0x82, 0x80 | len(said)]) + bytes(4) + said
+
+
+def _message(stream: BinaryIO) -> bytes:
+    """The next short message of a websocket; none at its end."""
+    head = stream.read(2)
+    return stream.read(head[1] & 0x7F) if len(head) == 2 else b""
+
 
 @dataclass
 class Visitor:
-    """One person's program, with cookies of its own."""
+    """One person's program, with cookies of its own; ``authority`` signs whom it trusts."""
 
     cookies: dict[str, dict[str, str]] = field(default_factory=dict)
+    authority: Path = AUTHORITY
 
     def ask(
         self, path: str, *, host: str = PORTAL, method: str = "GET", body: str | None = None,
@@ -128,11 +152,17 @@ class Visitor:
             status = int(stream.readline().split()[1])
             while stream.readline().strip():
                 pass
-            first = stream.read(stream.read(2)[1] & 0x7F) if status == 101 else b""
+            first = _message(stream) if status == 101 else b""
+            if first == RFB:
+                # Who leaves before RFB's opening is over counts as a burglar: after five of them
+                # TigerVNC shuts out the address, which is the pod's for everybody.
+                for said in (RFB, b"\x01"):
+                    peer.sendall(_frame(said))
+                    _message(stream)
             yield Line(peer, status, first)
 
     def _connect(self, host: str) -> ssl.SSLSocket:
-        trust = ssl.create_default_context(cafile=AUTHORITY)
+        trust = ssl.create_default_context(cafile=self.authority)
         plain = socket.create_connection((address(host), 443), 30)
         return trust.wrap_socket(plain, server_hostname=host)
 

@@ -131,6 +131,7 @@ _LONG = (
     "test_firewall",
     "test_exactness",
     "test_smoke",
+    "test_portal",
     "test_tune",
 )
 

@@ -27,9 +27,10 @@ BOOT = 40
 #: What the account's Podman and systemd keep is theirs.
 STORAGE = "/var/lib/oodsvc"
 SHOWN = "/var/lib/cloudlet-portal"
-#: What Debian's packages bring, which no plan of a bare host can know, and what one leaves.
+#: What Debian's packages bring, which no plan of a bare host can know, and what they leave: that
+#: of Podman runs it as root at each boot.
 BROUGHT = {"/etc/containers/systemd", "/etc/containers/systemd/users"}
-LEAVINGS = ["/var/lib/apache2"]
+LEAVINGS = ("/var/lib/apache2", "/var/lib/cni", "/var/lib/containers")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,14 @@ def hosts(
     return importlib.import_module("hosts")
 
 
+def comes_in(hosts: ModuleType, sub: str) -> bool:
+    """Whether somebody who logs in now gets as far as the instrument."""
+    try:
+        return bool(hosts.works(hosts.come(sub)))
+    except AssertionError:
+        return False
+
+
 def test_a_power_cut_ends_no_session(lab: TestLab, hosts: ModuleType) -> None:
     """Portal and gate are right again without a hand, within seconds of the boot.
 
@@ -137,7 +146,9 @@ def test_a_power_cut_ends_no_session(lab: TestLab, hosts: ModuleType) -> None:
         power(lab, "start")
         hosts.until(BOOT, lambda: hosts.works(alice), "a session of before the power cut")
         hosts.until(BOOT, lambda: bob.ask(hosts.HOME).status == 404, "who was removed meanwhile")
-        assert hosts.works(hosts.come("alice")) and bob.websocket(hosts.GATE)[0] == 403
+        # Apache restarts to cut Bob off.
+        hosts.until(BOOT, lambda: comes_in(hosts, "alice"), "a new session")
+        assert bob.websocket(hosts.GATE)[0] == 403
         cli(lab, "status")
     finally:
         lab.run(DIRECTORY, "campus-people add bob")
@@ -181,5 +192,5 @@ def test_destroy_leaves_the_host_as_it_was(lab: TestLab, story: dict[str, Any]) 
     # With what the timer wrote, which is data to the files' set.
     cli(lab, "destroy", "--confirm", lab.site.name, "--purge-data")
     after = lab.snapshot(PORTAL)
-    assert left(story["bare"], after) == LEAVINGS
+    assert [path for path in left(story["bare"], after) if not path.startswith(LEAVINGS)] == []
     assert after.accounts == story["bare"].accounts and after.packages == story["bare"].packages

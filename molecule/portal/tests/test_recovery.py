@@ -104,7 +104,10 @@ def kept(portal: Host) -> Iterator[None]:
         portal.check_output(f"cd /root/kept && cp -p *.pem {FRONT}/")
         assert portal.check_output(f"stat -c '%n %a %U %G' {both}; cat {both}") == before
         until(TAKEN, lambda: Visitor().ask("/").status < 400, "the old certificate is back")
+        # What had failed runs once more, and restarts the front at its end.
         until(TAKEN, lambda: not failed(portal, TAKING))
+        until(TAKEN, lambda: portal.run(f"systemctl is-active {TAKING}").stdout == "inactive\n")
+        until(TAKEN, lambda: Visitor().ask("/").status < 400)
 
 
 def make(portal: Host, where: str) -> str:

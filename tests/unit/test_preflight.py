@@ -219,8 +219,10 @@ def test_each_role_says_what_it_needs(role: str) -> None:
     if role == "host_check":  # it is the look at the host itself
         return
     folder = content.roles()[role] / "tasks"
-    (task,) = yaml.safe_load((folder / "needs.yml").read_text())
+    task, *pods = yaml.safe_load((folder / "needs.yml").read_text())
     assert task["cloudlet.deploy.host_needs"]["component"] == role
+    includes = [one["ansible.builtin.include_role"]["name"] for one in pods]
+    assert set(includes) <= {"cloudlet.deploy.pod"}
     (include,) = yaml.safe_load((folder / "main.yml").read_text())
     chosen = include["ansible.builtin.include_tasks"]
     if f"__{role}_tasks" in chosen:  # a role that may have nothing to do

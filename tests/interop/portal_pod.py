@@ -86,6 +86,12 @@ class Pod:
     def sh(self, script: str) -> str:
         return self.run("sh", "-ec", script).stdout
 
+    def failing(self, script: str) -> str:
+        """What a script says, which has to fail."""
+        done = self.run("sh", "-ec", script, check=False)
+        assert done.returncode != 0, (script, done.stdout)
+        return done.stdout + done.stderr
+
     def put(self, path: str, text: str, mode: str = "644") -> None:
         """Write a file of the pod, as its root."""
         command = f"cat >{path}; chmod {mode} {path}"

@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from ansible_collections.cloudlet.deploy.plugins.module_utils import subid_people
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloudlet_deploy import site
-from cloudlet_deploy.cli import main
 from cloudlet_deploy.site.checks.portal import SYSTEM_GROUPS
-from cloudlet_deploy.site.faults import Fault, Severity
-from cloudlet_deploy.site.validation import unchecked, validate
-from tests.unit.grid_site import certificate, private_key
-
-HOST = "cloudlet.example.org"
-BOTH = f"cloudlet: {{hosts: {{{HOST}: }}}}\nportal: {{hosts: {{{HOST}: }}}}\n"
-INSTRUMENT = {"name": "titan", "title": "Titan", "address": "192.0.2.10", "group": "em"}
-GOOD = {
-    "ondemand_portal_servername": "portal.example.org",
-    "ondemand_portal_image": "localhost/ondemand:4.2.3",
-    "ondemand_portal_oidc_metadata_url": "https://cilogon.org/.well-known/openid-configuration",
-    "ondemand_portal_oidc_client_id": "cilogon:/client_id/1",
-    "ondemand_portal_oidc_client_secret": "{{ vault_secret }}",
-    "ondemand_portal_oidc_scope": "openid email org.cilogon.userinfo",
-    "ondemand_portal_claim": "eppn",
-    "ondemand_portal_identity_providers": ["https://idp.example.edu/shibboleth"],
-    "ondemand_portal_ldap_uri": "ldaps://ldap.example.org",
-    "ondemand_portal_ldap_base": "dc=example,dc=org",
-    "ondemand_portal_ldap_bind_dn": "cn=portal,dc=example,dc=org",
-    "ondemand_portal_ldap_bind_password": "{{ vault_password }}",
-    "ondemand_portal_ldap_claim_attribute": "eduPersonPrincipalName",
-    "ondemand_portal_instruments": [INSTRUMENT],
-    "podman_host_approved_users": ["alice"],
-}
-GLOBUS = "https://auth.globus.org/.well-known/openid-configuration"
-GOOGLE = "https://accounts.google.com/.well-known/openid-configuration"
-GITHUB = "http://github.com/login/oauth/authorize"
-
-
-def _site(home: Path, hosts: str = BOTH, /, **changes: object) -> site.Site:
-    """A site with the good settings, one a line, and ``changes``; None leaves a setting out."""
-    (home / "group_vars").mkdir(parents=True, exist_ok=True)
-    (home / "hosts.yml").write_text(hosts)
-    wanted = {name: value for name, value in (GOOD | changes).items() if value is not None}
-    lines = [f"{name}: {json.dumps(value)}\n" for name, value in wanted.items()]
-    (home / "group_vars/all.yml").write_text("".join(lines))
-    return site.load(home)
-
-
-def _instruments(*parts: Mapping[str, object]) -> list[dict[str, object]]:
-    """Good instruments, each with what is given of it; None leaves a key out."""
-    found = [{**INSTRUMENT, "name": f"i{n}", **part} for n, part in enumerate(parts)]
-    return [{key: value for key, value in one.items() if value is not None} for one in found]
-
-
-def _line(home: Path, name: str) -> int:
-    lines = (home / "group_vars/all.yml").read_text().splitlines()
-    return 1 + next(n for n, line in enumerate(lines) if line.startswith(f"{name}:"))
-
-
-def _one(faults: list[Fault]) -> Fault:
-    assert len(faults) == 1, faults
-    return faults[0]
+from cloudlet_deploy.site.faults import Severity
+from cloudlet_deploy.site.validation import validate
+from tests.unit.portal_site import (
+    GITHUB,
+    GLOBUS,
+    GOOGLE,
+    HOST,
+    a_site,
+    line_of,
+    some_instruments,
+    the_one,
+)
 
 
 def test_a_good_portal(tmp_path: Path) -> None:
-    assert validate(_site(tmp_path)) == []
+    assert validate(a_site(tmp_path)) == []
 
 
 # --- errors -------------------------------------------------------------------------------
@@ -148,32 +103,32 @@ ERRORS: dict[str, tuple[dict[str, Any], str, str]] = {
         "is empty: the directory would be asked anonymously",
     ),
     "no group": (
-        {"ondemand_portal_instruments": _instruments({}, {"group": None})},
+        {"ondemand_portal_instruments": some_instruments({}, {"group": None})},
         "ondemand_portal_instruments[1]",
         "the key group is missing",
     ),
     "an empty group": (
-        {"ondemand_portal_instruments": _instruments({}, {"group": " "})},
+        {"ondemand_portal_instruments": some_instruments({}, {"group": " "})},
         "ondemand_portal_instruments[1].group",
         "is empty: only members of a group",
     ),
     "a group of the system": (
-        {"ondemand_portal_instruments": _instruments({"group": "users"})},
+        {"ondemand_portal_instruments": some_instruments({"group": "users"})},
         "ondemand_portal_instruments[0].group",
         "is users, a group of the system",
     ),
     "the group of the pods' account": (
-        {"ondemand_portal_instruments": _instruments({"group": "oodsvc"})},
+        {"ondemand_portal_instruments": some_instruments({"group": "oodsvc"})},
         "ondemand_portal_instruments[0].group",
         "is oodsvc, a group of the system",
     ),
     "one name twice": (
-        {"ondemand_portal_instruments": _instruments({}, {}, {"name": "i0"})},
+        {"ondemand_portal_instruments": some_instruments({}, {}, {"name": "i0"})},
         "ondemand_portal_instruments[2].name",
         "has the name i0 too",
     ),
     "the portal itself": (
-        {"ondemand_portal_instruments": _instruments({}, {"address": "127.0.0.1"})},
+        {"ondemand_portal_instruments": some_instruments({}, {"address": "127.0.0.1"})},
         "ondemand_portal_instruments[1].address",
         "is 127.0.0.1, which is the portal itself",
     ),
@@ -206,18 +161,18 @@ ERRORS: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_is_refused(name: str, tmp_path: Path) -> None:
     changes, variable, message = ERRORS[name]
-    found = _one(validate(_site(tmp_path, **changes)))
+    found = the_one(validate(a_site(tmp_path, **changes)))
     assert (found.severity, found.variable) == (Severity.ERROR, variable)
     assert message in found.message
     assert found.hosts == (HOST,)
     assert found.next_step
-    where = _line(tmp_path, variable.partition("[")[0])
+    where = line_of(tmp_path, variable.partition("[")[0])
     assert (found.file, found.line) == (str(tmp_path / "group_vars/all.yml"), where)
 
 
 def test_a_portal_is_on_a_host_of_the_cloudlet(tmp_path: Path) -> None:
     hosts = f"cloudlet: {{hosts: {{other.example.org: }}}}\nportal: {{hosts: {{{HOST}: }}}}\n"
-    found = _one(validate(_site(tmp_path, hosts)))
+    found = the_one(validate(a_site(tmp_path, hosts)))
     assert (found.severity, found.hosts) == (Severity.ERROR, (HOST,))
     assert "is in the group portal, but not in cloudlet" in found.message
     assert found.next_step == "Put it into the group cloudlet too."
@@ -226,18 +181,18 @@ def test_a_portal_is_on_a_host_of_the_cloudlet(tmp_path: Path) -> None:
 
 def test_both_groups_may_come_from_one_above(tmp_path: Path) -> None:
     hosts = f"cloudlet: {{children: {{portal: }}}}\nportal: {{hosts: {{{HOST}: }}}}\n"
-    assert validate(_site(tmp_path, hosts)) == []
+    assert validate(a_site(tmp_path, hosts)) == []
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     changes: dict[str, object] = {}
     for name in ("another name in front", "no openid", "without TLS", "anonymous"):
         changes |= ERRORS[name][0]
-    assert len(validate(_site(tmp_path, **changes))) == 4
+    assert len(validate(a_site(tmp_path, **changes))) == 4
 
 
 def test_the_line_of_an_instrument_is_its_own(tmp_path: Path) -> None:
-    _site(tmp_path, ondemand_portal_instruments=None)
+    a_site(tmp_path, ondemand_portal_instruments=None)
     (tmp_path / "group_vars/portal.yml").write_text(
         "ondemand_portal_instruments:\n"
         "  - {name: titan, title: T, address: 192.0.2.10, group: em}\n"
@@ -315,15 +270,15 @@ WARNINGS: dict[str, tuple[dict[str, Any], str, str, str]] = {
 @pytest.mark.parametrize("name", WARNINGS)
 def test_is_warned_of(name: str, tmp_path: Path) -> None:
     changes, variable, message, next_step = WARNINGS[name]
-    found = _one(validate(_site(tmp_path, **changes)))
+    found = the_one(validate(a_site(tmp_path, **changes)))
     assert (found.severity, found.variable) == (Severity.WARNING, variable)
     assert message in found.message
     assert found.next_step == next_step
-    assert found.line == _line(tmp_path, variable)
+    assert found.line == line_of(tmp_path, variable)
 
 
 def test_nobody_is_named_at_all(tmp_path: Path) -> None:
-    found = _one(validate(_site(tmp_path, podman_host_approved_users=None)))
+    found = the_one(validate(a_site(tmp_path, podman_host_approved_users=None)))
     assert (found.severity, found.variable) == (Severity.WARNING, "podman_host_approved_users")
     assert found.file == str(tmp_path / "hosts.yml")
 
@@ -351,9 +306,11 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "ondemand_portal_claim": "email",
     },
     "no instruments": {"ondemand_portal_instruments": []},
-    "two with one address": {"ondemand_portal_instruments": _instruments({}, {"port": 5901})},
+    "two with one address": {"ondemand_portal_instruments": some_instruments({}, {"port": 5901})},
     "an address that a run knows": {
-        "ondemand_portal_instruments": _instruments({"address": "{{ hostvars['x'].ansible_host }}"})
+        "ondemand_portal_instruments": some_instruments(
+            {"address": "{{ hostvars['x'].ansible_host }}"}
+        )
     },
     "the host chooses the base range": {"podman_host_delegated_uids": ["5000"]},
     "ids beside the base range": {
@@ -373,7 +330,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_is_accepted(name: str, tmp_path: Path) -> None:
-    assert validate(_site(tmp_path, **ACCEPTED[name])) == []
+    assert validate(a_site(tmp_path, **ACCEPTED[name])) == []
 
 
 @pytest.mark.parametrize(
@@ -381,7 +338,7 @@ def test_is_accepted(name: str, tmp_path: Path) -> None:
     ["ondemand_portal_ldap_uri", "ondemand_portal_oidc_scope", "ondemand_portal_ldap_bind_dn"],
 )
 def test_what_init_left_is_told_as_that_alone(name: str, tmp_path: Path) -> None:
-    found = _one(validate(_site(tmp_path, **{name: "CHANGE-ME"})))
+    found = the_one(validate(a_site(tmp_path, **{name: "CHANGE-ME"})))
     assert found.message == "still holds the placeholder that `init` wrote"
 
 
@@ -395,7 +352,7 @@ def test_id_ranges_overlap_as_sets_do(tmp_path: Path) -> None:
     wanted = [*edges, *((low, low + random.choice((0, 1, 500, 4000))) for low in lows)]
     texts = [f"{low}" if low == high else f"{low}-{high}" for low, high in wanted]
     faults = validate(
-        _site(
+        a_site(
             tmp_path,
             podman_host_base_start=base.start,
             podman_host_base_count=len(base),
@@ -412,7 +369,9 @@ def test_id_ranges_overlap_as_sets_do(tmp_path: Path) -> None:
 )
 def test_no_form_of_loopback_is_an_instrument(own: str, tmp_path: Path) -> None:
     parts = [{"address": "192.0.2.11"}, {"address": own}, {"address": "2001:db8::5"}]
-    found = _one(validate(_site(tmp_path, ondemand_portal_instruments=_instruments(*parts))))
+    found = the_one(
+        validate(a_site(tmp_path, ondemand_portal_instruments=some_instruments(*parts)))
+    )
     assert found.variable == "ondemand_portal_instruments[1].address"
 
 
@@ -420,78 +379,7 @@ def test_every_group_with_roots_powers_is_one_of_the_system(tmp_path: Path) -> N
     assert subid_people.NEVER_GROUPS <= SYSTEM_GROUPS
     groups = [*sorted(SYSTEM_GROUPS), "em", "rooters"]
     parts = [{"group": group} for group in groups]
-    faults = validate(_site(tmp_path, ondemand_portal_instruments=_instruments(*parts)))
+    faults = validate(a_site(tmp_path, ondemand_portal_instruments=some_instruments(*parts)))
     assert {f.variable for f in faults} == {
         f"ondemand_portal_instruments[{n}].group" for n in range(len(SYSTEM_GROUPS))
     }
-
-
-# --- told, and secrets --------------------------------------------------------------------
-
-
-def test_the_redirect_uri_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = {u.variable: u.detail for u in unchecked(_site(tmp_path))}
-    assert "https://portal.example.org/oidc: register" in told["ondemand_portal_servername"]
-    assert main(["validate", "-i", str(tmp_path)]) == 0
-    assert "https://portal.example.org/oidc" in capsys.readouterr().out
-
-
-def test_a_portal_that_is_to_go_needs_no_redirect_uri(tmp_path: Path) -> None:
-    loaded = _site(tmp_path, ondemand_portal_state="absent")
-    assert "ondemand_portal_servername" not in {u.variable for u in unchecked(loaded)}
-
-
-@pytest.mark.parametrize(
-    "name", ["ondemand_portal_oidc_client_secret", "ondemand_portal_ldap_bind_password"]
-)
-def test_secrets_in_plain_text(name: str, tmp_path: Path) -> None:
-    _site(tmp_path, **{name: "geheim"})
-    for mode, severity in ((0o644, Severity.ERROR), (0o600, Severity.WARNING)):
-        (tmp_path / "group_vars/all.yml").chmod(mode)
-        found = _one(validate(site.load(tmp_path)))
-        assert (found.severity, found.variable) == (severity, name)
-        assert "in plain text" in found.message
-        assert "geheim" not in repr(found)
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> dict[str, object]:
-    """Settings that name a certificate and its key, of a kind that grid services do not read."""
-    return _pair(tmp_path / "pair", ec.generate_private_key(ec.SECP256R1()))
-
-
-def _pair(where: Path, key: ec.EllipticCurvePrivateKey) -> dict[str, object]:
-    where.mkdir()
-    files = {"certificate": certificate(key=key), "key": private_key(key)}
-    for name, text in files.items():
-        (where / name).write_text(text)
-        (where / name).chmod(0o600)
-    return {f"portal_front_{name}_file": str(where / name) for name in files}
-
-
-def test_the_front_takes_keys_of_any_kind(tmp_path: Path, pair: dict[str, object]) -> None:
-    assert validate(_site(tmp_path / "site", **pair)) == []
-
-
-def test_the_key_of_the_front_is_not_for_everybody(tmp_path: Path, pair: dict[str, object]) -> None:
-    (tmp_path / "pair/key").chmod(0o644)
-    found = _one(validate(_site(tmp_path / "site", **pair)))
-    assert found.variable == "portal_front_key_file"
-    assert "may be read by everybody" in found.message
-
-
-def test_certificate_and_key_of_the_front_belong_together(
-    tmp_path: Path, pair: dict[str, object]
-) -> None:
-    other = _pair(tmp_path / "other", ec.generate_private_key(ec.SECP256R1()))
-    mixed = {**pair, "portal_front_key_file": other["portal_front_key_file"]}
-    found = _one(validate(_site(tmp_path / "site", **mixed)))
-    assert (found.severity, found.variable) == (Severity.ERROR, "portal_front_key_file")
-    assert "do not belong together" in found.message
-
-
-def test_the_key_of_the_front_is_there(tmp_path: Path, pair: dict[str, object]) -> None:
-    (tmp_path / "pair/key").unlink()
-    found = _one(validate(_site(tmp_path / "site", **pair)))
-    assert (found.severity, found.variable) == (Severity.ERROR, "portal_front_key_file")
-    assert "does not exist" in found.message

@@ -20,6 +20,8 @@ import time
 STATE_DIR = "/var/lib/cloudlet-deploy"
 LOCK = "lock"
 SCHEMA = 1
+# Others can take the directory away between two steps, but not so often in a row.
+_ATTEMPTS = 1000
 
 
 class StateError(Exception):
@@ -68,12 +70,15 @@ def locked(state_dir=STATE_DIR, timeout=60.0):
 
 
 def _open_lock(path):
-    while True:
+    parent = os.path.dirname(path)
+    for _attempt in range(_ATTEMPTS):
         try:
-            open_state_dir(os.path.dirname(path))
+            open_state_dir(parent)
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # the directory was removed just now
+        except (FileNotFoundError, FileExistsError):
+            # Removed just now: before the open, or between the two looks of makedirs.
             continue
+    raise StateError("%s can be neither made nor used as a directory: move it away" % parent)
 
 
 def _is_at(fd, path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import threading
 import time
 from pathlib import Path
@@ -113,6 +115,34 @@ def test_of_many_at_once_one_has_the_lock_and_one_the_lease(tmp_path: Path) -> N
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
     assert (locked.most.value, held.most.value) == (1, 1)
+
+
+def test_a_directory_that_goes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's directory stops our mkdir, and is gone when makedirs looks what it was."""
+    mkdir, refusals = os.mkdir, iter([True, True])
+
+    def mkdir_after_others(path: str, mode: int = 0o777) -> None:
+        if next(refusals, False):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir_after_others)
+    with host_state.locked(str(tmp_path / "state")):
+        assert (tmp_path / "state" / "lock").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_what_is_no_directory_is_named(tmp_path: Path, kind: str) -> None:
+    where = tmp_path / "state"
+    if kind == "file":
+        where.write_text("mine")
+    else:
+        where.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(host_state.StateError, match=f"{where} can be neither made nor used"):
+        host_state.locked(str(where)).__enter__()
+    assert where.is_symlink() or where.read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_nobody_writes_into_the_cameras_share(cloudlet: Host) -> None:
 
 def test_credentials_are_roots(cloudlet: Host) -> None:
     found = cloudlet.check_output(
-        "grep -rl lab-camera /etc /run /var/lib --include=* 2>/dev/null; true"
+        "LC_ALL=C grep -rlF lab-camera /etc /run /var/lib 2>/dev/null; true"
     ).split()
     assert found, "the password must be somewhere"
     for path in found:

@@ -27,6 +27,7 @@ POD: dict[str, Any] = {
     "pod_volumes": [{"source": "/srv/data", "target": "/data", "options": ["ro", "rslave"]}],
     "pod_ports": ["127.0.0.1:8443:443"],
     "pod_capabilities": ["CHOWN", "SETUID"],
+    "pod_selinux_type": "its_own_t",
     "pod_environment": {"GREETING": '50% of $HOME "it\'s"'},
     "pod_secrets": ["tls", "portal,target=/etc/portal.yml,mode=0400"],
     "pod_command": ["sh", "-c", "echo $GREETING; exec sleep 9"],
@@ -142,6 +143,7 @@ def test_a_quadlet_has_the_map_the_walls_and_words_that_systemd_leaves_alone(
         "GIDMap=0:@2000000:1000",
         "DropCapability=all",
         "AddCapability=CHOWN",
+        "SecurityLabelType=its_own_t",
         "SecurityLabelLevel=s0",
         "Volume=/srv/data:/data:ro,rslave",
         "PublishPort=127.0.0.1:8443:443",
@@ -205,6 +207,7 @@ def test_the_plain_unit_runs_podman_with_a_map_of_this_very_start(
     ]  # fmt: skip
     for word in (
         "--cap-drop=all", "--cap-add=SETUID", "--security-opt=label=level:s0",
+        "--security-opt=label=type:its_own_t",
         "--volume=/srv/data:/data:ro,rslave", "--publish=127.0.0.1:8443:443",
         "--env=GREETING=50% of $HOME \"it's\"", "--label=a b", "--systemd=false",
         "--secret=portal,type=mount,target=/etc/portal.yml,mode=0400",

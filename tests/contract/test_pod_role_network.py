@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from cloudlet_deploy import content
 from tests.contract.test_pod_role import HOST, POD, ROLE, _program, _text, told
 
 __all__ = ["told"]
@@ -18,6 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.one_core]
 Told = Callable[..., Any]
 RULES = ["table inet gate {", "  chain out { type filter hook output priority 0; }", "}"]
 UNITS = ("pod.container.j2", "pod.service.j2")
+HOOKS = "/etc/cloudlet-deploy/pods/hooks.d"
 LIBEXEC = "/usr/local/libexec/cloudlet-deploy"
 
 
@@ -28,28 +34,87 @@ def _texts(told: Told, template: str, *settings: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("template", UNITS)
-def test_both_units_load_the_rules_and_only_those_of_pods_that_have_some(
-    told: Told, template: str
-) -> None:
+def test_both_units_see_first_that_the_rules_will_be_loaded(told: Told, template: str) -> None:
     ruled, bare = _texts(told, template, {"pod_network_rules": RULES}, {"pod_marks": ["a"]})
     lines = ruled.splitlines()
-    assert lines.count("ExecStartPre=/usr/bin/env rm -f %t/pod-portal.pid") == 1
-    post = f"ExecStartPost={LIBEXEC}/pod-portal-network"
-    assert lines.count(post) == 1
-    assert lines.index("[Service]") < lines.index(post) < lines.index("[Install]")
-    assert "ExecStartPost" not in bare and ".pid" not in bare
+    pre = f"ExecStartPre={LIBEXEC}/pod-portal-before"
+    assert lines.count(pre) == 1
+    assert lines.index("[Service]") < lines.index(pre) < lines.index("[Install]")
+    # What loads them is a hook, so that there is no start past it.
+    assert "ExecStartPost" not in ruled and "-network" not in ruled
+    assert bare.count("ExecStartPre") == (template == "pod.service.j2")
 
 
 @pytest.mark.parametrize(
-    ("template", "line"),
+    ("template", "lines"),
     [
-        ("pod.container.j2", "PodmanArgs=--pidfile=%t/pod-portal.pid"),
-        ("pod-run.j2", '    --pidfile="$XDG_RUNTIME_DIR/pod-portal.pid" \\'),
+        (
+            "pod.container.j2",
+            ("PodmanArgs=--pidfile=%t/pod-portal.pid", "Annotation=cloudlet-deploy.pod=portal"),
+        ),
+        (
+            "pod-run.j2",
+            (
+                '    --pidfile="$XDG_RUNTIME_DIR/pod-portal.pid" \\',
+                "    --annotation=cloudlet-deploy.pod=portal \\",
+            ),
+        ),
     ],
 )
-def test_podman_tells_which_process_it_has_started(told: Told, template: str, line: str) -> None:
+def test_podman_tells_which_process_it_starts_and_that_a_hook_is_for_it(
+    told: Told, template: str, lines: tuple[str, ...]
+) -> None:
     ruled, bare = _texts(told, template, {"pod_network_rules": RULES}, {})
-    assert ruled.splitlines().count(line) == 1 and "pidfile" not in bare
+    for line in lines:
+        assert ruled.splitlines().count(line) == 1, (line, ruled)
+    assert "pidfile" not in bare and "nnotation" not in bare
+
+
+def test_the_hook_is_for_this_pod_where_podman_looks_and_cannot_be_passed_over(told: Told) -> None:
+    (files,) = told("__pod_files", [{**POD, "pod_network_rules": RULES}])
+    (hook,) = [one for one in files if one["path"] == f"{HOOKS}/portal.json"]
+    assert (hook["owner"], hook["mode"]) == ("root", "0644")
+    document = json.loads(hook["content"])
+    (name, value) = document["when"]["annotations"].popitem()
+    assert re.fullmatch(name, "cloudlet-deploy.pod") and re.fullmatch(value, "portal")
+    assert not re.fullmatch(name, "cloudlet-deploy-pod") and not re.search(value, "portal-2")
+    assert document["stages"] == ["createRuntime"]
+    # Podman runs no hook whose program is not there, and says nothing.
+    assert document["hook"]["path"] == "/bin/sh"
+    script = document["hook"]["args"][-1]
+    assert script in [one["path"] for one in files if one["mode"] == "0755"]
+    other = content.roles()["podman_host"] / "vars" / "main.yml"
+    described = yaml.safe_load(other.read_text())["__podman_host_files"]
+    (conf,) = [one for one in described if "containers_conf" in one["path"]]
+    assert tomllib.loads(conf["content"]) == {"engine": {"hooks_dir": [HOOKS]}}
+
+
+def test_a_pod_whose_hook_would_not_be_called_does_not_start(told: Told, tmp_path: Path) -> None:
+    script, conf = tmp_path / "before", tmp_path / ".config/containers/containers.conf"
+    hook = tmp_path / "hooks.d" / "portal.json"
+    text = _text(told, "pod-before.j2", pod_network_rules=RULES)
+    assert HOOKS in text
+    script.write_text(text.replace(HOOKS, str(hook.parent)))
+    _program(tmp_path / "systemctl", "exit 0\n")
+    conf.parent.mkdir(parents=True)
+
+    def run() -> tuple[int, str]:
+        env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+        done = subprocess.run(
+            ["sh", str(script)], env=env, capture_output=True, text=True, timeout=20, check=False
+        )
+        return done.returncode, done.stderr
+
+    hook.parent.mkdir()
+    hook.write_text("{}")
+    code, said = run()
+    assert code == 1 and str(hook.parent) in said and "no rules" in said
+    conf.write_text('[engine]\nhooks_dir = ["/elsewhere"]\n')
+    assert run() == (code, said)
+    conf.write_text(f'[engine]\nhooks_dir = ["{hook.parent}"]\n')
+    assert run() == (0, "")
+    hook.unlink()
+    assert run() == (code, said)
 
 
 def test_the_rules_are_a_file_of_roots_that_nft_has_accepted(told: Told) -> None:
@@ -67,10 +132,11 @@ def test_the_rules_are_a_file_of_roots_that_nft_has_accepted(told: Told) -> None
         assert file["restart"] == ["~oodsvc/portal.service"]
         paths = [one["path"] for one in directories]
         assert paths.count("/etc/cloudlet-deploy/pods") == 1 and len(paths) == len(set(paths))
+        assert HOOKS in paths
         assert validators == [{"argv": ["nft", "--check", "--file", f"{{{rules}}}"]}]
     for files, _, validators in found[2:]:
         assert rules not in [one["path"] for one in files] and validators == []
-        assert not any(one["path"].endswith("-network") for one in files)
+        assert not any(one["path"].endswith(("-network", "hooks.d/portal.json")) for one in files)
 
 
 @pytest.mark.parametrize("template", UNITS)
@@ -97,59 +163,50 @@ def test_status_asks_whether_the_rules_are_there(told: Told) -> None:
     assert answers == both[:1] and nothing == []
 
 
-def test_what_names_the_process_is_the_role_s(told: Told) -> None:
-    (faults,) = told("__pod_faults", [{**POD, "pod_options": ["--pidfile=/tmp/x"]}])
-    assert len(faults) == 1 and "meant for it" in faults[0]
+def test_what_names_the_process_and_calls_the_hook_is_the_role_s(told: Told) -> None:
+    refused, fine = ["--pidfile=/tmp/x", "--annotation=cloudlet-deploy.pod=x"], "--annotation=a=b"
+    settings = [{**POD, "pod_options": [one]} for one in [*refused, fine]]
+    *faults, passes = told("__pod_faults", settings)
+    assert all(len(one) == 1 and "meant for it" in one[0] for one in faults) and passes == []
+
+
+STATE = '{"ociVersion": "1.0", "annotations": {"x": "\\"pid\\": 1"},\n "pid": 4711, "bundle": "/b"}'
 
 
 @pytest.fixture
-def loader(told: Told, tmp_path: Path) -> Callable[..., tuple[int, str, list[str]]]:
-    """Runs the script; (its exit code, its words, what nsenter was told)."""
+def loader(told: Told, tmp_path: Path) -> Callable[[str, int], tuple[int, list[str], str]]:
+    """Runs the hook with a state and nft's exit code; (its own, what nsenter was told, the log)."""
     script = tmp_path / "loader"
-    script.write_text(_text(told, "pod-network.j2", pod_network_rules=RULES))
+    path = f"PATH={tmp_path}:"
+    script.write_text(_text(told, "pod-network.j2", pod_network_rules=RULES).replace("PATH=", path))
 
-    def run(pid: str, nft: int, main: int) -> tuple[int, str, list[str]]:
-        calls = tmp_path / "calls"
-        calls.unlink(missing_ok=True)
-        answer = f'echo "$@" >>{calls}\ncase "$*" in *nft*) exit {nft};; esac\n'
-        _program(tmp_path / "nsenter", answer)
-        file = tmp_path / "pod-portal.pid"
-        file.write_text(pid)
+    def run(state: str, nft: int) -> tuple[int, list[str], str]:
+        calls, log = tmp_path / "calls", tmp_path / "log"
+        for file in (calls, log):
+            file.write_text("")
+        _program(tmp_path / "nsenter", f'echo "$@" >>{calls}\necho nft says; exit {nft}\n')
+        _program(tmp_path / "logger", f'echo "$@" >>{log}\n')
         done = subprocess.run(
-            ["sh", str(script)],
-            env={
-                "PATH": f"{tmp_path}:{os.environ['PATH']}",
-                "XDG_RUNTIME_DIR": str(tmp_path),
-                "MAINPID": str(main),
-            },
-            capture_output=True, text=True, timeout=20, check=False,
-        )  # fmt: skip
-        return (
-            done.returncode,
-            done.stderr,
-            calls.read_text().splitlines() if calls.exists() else [],
+            ["sh", str(script)], env={}, input=state, text=True, timeout=20, check=False
         )
+        return done.returncode, calls.read_text().splitlines(), log.read_text()
 
     return run
 
 
-_ENDED = 2**22 + 1  # beyond every number that the kernel gives to a process
-
-
 def test_the_rules_are_loaded_into_the_network_of_this_very_start(
-    loader: Callable[..., tuple[int, str, list[str]]],
+    loader: Callable[[str, int], tuple[int, list[str], str]],
 ) -> None:
-    rules = "/etc/cloudlet-deploy/pods/portal.nft"
-    loads = f"--target=4711 --user --net nft --file {rules}"
-    for pid in ("4711", "4711\n"):
-        assert loader(pid, 0, os.getpid()) == (0, "", [loads])
-    code, said, calls = loader("4711", 1, os.getpid())
-    assert code == 1 and "the pod is ended" in said and rules in said
-    assert calls[0] == loads and calls[1].startswith("--target=4711 --user sh -c kill -KILL")
-    assert calls[1].endswith(" 4711")
+    loads = "--target=4711 --net nft --file /etc/cloudlet-deploy/pods/portal.nft"
+    assert loader(STATE, 0) == (0, [loads], "")
+    code, calls, log = loader(STATE, 1)
+    assert code == 1 and calls == [loads]
+    assert "--tag pod-portal" in log and log.endswith("the pod does not start: nft says\n")
 
 
-def test_a_pod_that_never_starts_is_not_waited_for(
-    loader: Callable[..., tuple[int, str, list[str]]],
+def test_a_start_of_which_nothing_is_known_fails(
+    loader: Callable[[str, int], tuple[int, list[str], str]],
 ) -> None:
-    assert loader("", 0, _ENDED) == (1, "", [])
+    for state in ("", "{}"):
+        code, calls, log = loader(state, 0)
+        assert code == 1 and calls == [] and "does not start" in log

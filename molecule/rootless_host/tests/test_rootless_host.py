@@ -50,13 +50,25 @@ def pid_of(host: Host) -> int:
 
 def comes_back(host: Host, before: int) -> None:
     """Another first process than ``before`` answers within the time of a start."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        answer = host.run("bash -c %s", _GET).stdout
-        if answer.endswith("\na pod\n") and pid_of(host) not in (0, before):
-            return
-        time.sleep(0.5)
-    pytest.fail(host.check_output("journalctl --no-pager -n 30"))
+    pid = as_account(host, "podman inspect -f '{{.State.Pid}}' probe")
+    back = f"""
+        for _ in $(seq 60); do
+            if [ "$({_GET} | tail -n 1)" = "a pod" ]; then
+                case "$({pid})" in 0 | "" | {before}) ;; *) exit 0 ;; esac
+            fi
+            sleep 0.5
+        done
+        exit 1
+    """
+    if host.run("bash -c %s", back).rc:
+        pytest.fail(host.check_output("journalctl --no-pager -n 30"))
+
+
+def rules_of(host: Host, pid: int) -> str | None:
+    """The rules of the network of a pod by its first process; None when that has ended."""
+    asked = f"nsenter --target={pid} --user --net nft list ruleset"
+    done = host.run(as_account(host, asked))
+    return str(done.stdout) if done.succeeded else None
 
 
 def test_each_podman_gets_the_unit_that_it_understands() -> None:
@@ -120,6 +132,7 @@ def test_a_pod_that_is_killed_comes_back(cloudlet: Host) -> None:
     cloudlet.run_expect([0], as_account(cloudlet, "podman kill probe"))
     comes_back(cloudlet, before)
     assert in_pod(cloudlet, "id -u", "123456") == (0, "123456\n")
+    assert _states(cloudlet) == ["active", "active"]
 
 
 def test_secrets_are_files_in_the_pod_and_in_no_log(cloudlet: Host) -> None:
@@ -153,25 +166,110 @@ def test_users_in_the_pod_are_kept_from_what_its_programs_reach(cloudlet: Host) 
     _the_rules_hold(cloudlet)
 
 
-def test_a_pod_that_does_not_get_its_rules_is_ended_until_it_does(cloudlet: Host) -> None:
-    rules = "/etc/cloudlet-deploy/pods/probe.nft"
+def test_the_rules_are_there_when_somebody_restarts_the_pod_past_its_unit(cloudlet: Host) -> None:
+    """What the hand has started; the unit starts the pod once more, sooner or later."""
     before = pid_of(cloudlet)
-    state = as_account(cloudlet, "systemctl --user show -P ActiveState probe.service")
-    cloudlet.run_expect([0], f"sed -i '1i no rules' {rules}")
-    try:
-        since = cloudlet.check_output("date +%s")
-        cloudlet.run_expect([0], as_account(cloudlet, "podman kill probe"))
-        ended = f"journalctl --no-pager --since=@{since} | grep -c 'the pod is ended'"
-        deadline = time.monotonic() + 30
-        seen = set()
-        while int(cloudlet.run(ended).stdout) < 2:
-            assert time.monotonic() < deadline, cloudlet.check_output("journalctl -n 30")
-            seen.add(cloudlet.check_output(state))
-        assert "active" not in seen and seen
-    finally:
-        cloudlet.run_expect([0], f"sed -i 1d {rules}")
+    script = (
+        "podman restart --time=1 probe >/dev/null; "
+        'pid=$(podman inspect -f "{{.State.Pid}}" probe); echo "$pid"; '
+        "nsenter --target=$pid --user --net nft list ruleset"
+    )
+    pid, _, rules = cloudlet.check_output(as_account(cloudlet, f"sh -c '{script}'")).partition("\n")
+    assert int(pid) not in (0, before) and "chain out" in rules
+    cloudlet.run_expect([0], as_account(cloudlet, "systemctl --user restart probe.service"))
     comes_back(cloudlet, before)
     _the_rules_hold(cloudlet)
+
+
+def _away(path: str) -> tuple[str, str]:
+    return f"mv {path} {path}.away", f"mv {path}.away {path}"
+
+
+_RULES = "/etc/cloudlet-deploy/pods/probe.nft"
+_BY_HAND = "podman restart --time=1 probe"
+#: On what the rules depend: how it is broken and mended, how the pod is then started anew, and what
+#: is said. Where the account's settings are gone, a hand would start the pod without them.
+BROKEN = {
+    "rules": (
+        f"sed -i '1i no rules' {_RULES}",
+        f"sed -i 1d {_RULES}",
+        _BY_HAND,
+        "the pod does not start",
+    ),
+    "program": (
+        *_away("/usr/local/libexec/cloudlet-deploy/pod-probe-network"),
+        _BY_HAND,
+        "error executing hook",
+    ),
+    "settings": (
+        *_away(f"/var/lib/{ACCOUNT}/.config/containers/containers.conf"),
+        "podman kill probe",
+        "network would have no rules",
+    ),
+}
+
+
+def _grep(since: str, words: str) -> str:
+    """Counts lines of the journal with the words, but for what sudo logs of this very test."""
+    return f"journalctl --no-pager --since=@{since} | grep -v COMMAND= | grep -c {words!r}"
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_pod_that_does_not_get_its_rules_does_not_start_until_it_does(
+    cloudlet: Host, broken: str
+) -> None:
+    breaks, mends, ends, words = BROKEN[broken]
+    before = pid_of(cloudlet)
+    cloudlet.run_expect([0], breaks)
+    try:
+        since = cloudlet.check_output("date +%s")
+        cloudlet.run(as_account(cloudlet, ends))
+        deadline = time.monotonic() + 30
+        # By the hand, and then by the unit twice.
+        while int(cloudlet.run(_grep(since, words)).stdout) < 3:
+            assert time.monotonic() < deadline, cloudlet.check_output("journalctl --no-pager -n 30")
+            assert pid_of(cloudlet) in (0, before)
+        assert cloudlet.run("bash -c %s", _GET).stdout == ""
+    finally:
+        cloudlet.run_expect([0], mends)
+    comes_back(cloudlet, before)
+    assert "chain out" in (rules_of(cloudlet, pid_of(cloudlet)) or "")
+
+
+#: The programs between host and pod: any port of the pod is dead without one of them.
+HELPERS = [(OLD, "slirp4netns"), (OLD, "rootlessport"), (NEW, "pasta")]
+
+
+@pytest.mark.parametrize(("name", "helper"), HELPERS)
+def test_a_pod_whose_network_has_died_comes_back(name: str, helper: str) -> None:
+    """Asked every second, it is given up after three questions."""
+    host = _host(name)
+    before = pid_of(host)
+    since = host.check_output("date +%s")
+    (*ids,) = host.check_output(f"pgrep -u {ACCOUNT} {helper}").split()
+    host.run_expect([0], f"kill -KILL {' '.join(ids)}")
+    assert not host.run("bash -c %s", _GET).stdout.endswith("\na pod\n")
+    assert pid_of(host) == before
+    comes_back(host, before)
+    (told,) = host.check_output(
+        f"journalctl --no-pager -o cat --since=@{since} -t pod-probe-watch"
+    ).splitlines()
+    assert told.startswith("The pod probe has not answered three times in a row (http://127.0.0.1")
+    assert told.endswith("); it is restarted")
+
+
+def _states(host: Host) -> list[str]:
+    units = "show -P ActiveState probe.service probe-watch.service"
+    return str(host.check_output(as_account(host, f"systemctl --user {units}"))).split()
+
+
+def test_a_pod_that_an_admin_stops_stays_stopped(cloudlet: Host) -> None:
+    cloudlet.run_expect([0], as_account(cloudlet, "systemctl --user stop probe.service"))
+    time.sleep(5)
+    assert not {"active", "activating"} & set(_states(cloudlet))
+    cloudlet.run_expect([0], as_account(cloudlet, "systemctl --user start probe.service"))
+    comes_back(cloudlet, 0)
+    assert _states(cloudlet) == ["active", "active"]
 
 
 def test_it_comes_with_the_accounts_systemd(cloudlet: Host) -> None:

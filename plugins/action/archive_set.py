@@ -37,6 +37,8 @@ class ActionModule(ActionBase):
     """A wrong archive is found in check mode already, and no host needs to reach its origin."""
 
     TRANSFERS_FILES = True
+    #: What has not been done with a wrong one.
+    USED = "unpacked"
     _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
@@ -99,7 +101,7 @@ class ActionModule(ActionBase):
         if found != wanted:
             raise AnsibleActionFail(
                 "%s has the checksum %s, not %s as the inventory says. It is damaged, or another "
-                "version: compare both with what its origin publishes. It was not unpacked."
-                % (name, found, wanted)
+                "version: compare both with what its origin publishes. It was not %s."
+                % (name, found, wanted, self.USED)
             )
         return path

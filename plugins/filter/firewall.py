@@ -1,6 +1,6 @@
 # Copyright: the cloudlet-deploy founders
 # GNU General Public License v3.0 or later (see LICENSE)
-"""The ports of a storage element and who may reach them."""
+"""The ports of a site's services and who may reach them."""
 
 from __future__ import annotations
 

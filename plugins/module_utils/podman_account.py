@@ -36,10 +36,15 @@ def file_system(path, mounts="/proc/self/mountinfo"):
     return best
 
 
+def is_remote(kind):
+    """Whether a file system of this type is a network's, or a program's."""
+    return bool(_NOT_LOCAL.fullmatch(kind))
+
+
 def check_storage(path, host, mounts="/proc/self/mountinfo"):
     """Raise Refused if ``path`` is not on a local disk."""
     kind, point = file_system(path, mounts)
-    if _NOT_LOCAL.fullmatch(kind):
+    if is_remote(kind):
         raise Refused(
             "%s: %s is on %s (%s), and containers are stored on a local disk only"
             % (host, path, point, kind),

@@ -104,32 +104,23 @@ ids:
 
 import json  # noqa: E402
 import os  # noqa: E402
-import pwd  # noqa: E402
 import re  # noqa: E402
-import subprocess  # noqa: E402
-import tarfile  # noqa: E402
 
 from ansible.module_utils.basic import AnsibleModule  # noqa: E402
-from ansible_collections.cloudlet.deploy.plugins.module_utils import (  # noqa: E402
-    idmaps,
-    user_manager,
-)
+from ansible_collections.cloudlet.deploy.plugins.module_utils import idmaps  # noqa: E402
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import (  # noqa: E402
-    Result,
     change,
     run,
     tail,
 )
+from ansible_collections.cloudlet.deploy.plugins.module_utils.podman_images import (  # noqa: E402
+    ImageError,
+    Store,
+    archived,
+)
 
 #: Quadlet came with 4.4, ids of the host in a map with 4.7, the keys for a map with 4.8.
 QUADLET_SINCE = (4, 8)
-#: Podman's storage below a home, unless storage.conf moved it.
-_STORAGE = ".local/share/containers/storage"
-_LISTS = ("overlay-images", "vfs-images")
-
-
-class ImageError(Exception):
-    """The image cannot be had; the message says what to do."""
 
 
 def version_of(said):
@@ -156,110 +147,6 @@ def podman_version(runner, check):
         raise ImageError("Podman does not answer: %s. Is it installed before?" % tail(done))
     candidate = re.search(r"Candidate: (\d\S*)", runner(["apt-cache", "policy", "podman"]).out)
     return version_of(candidate.group(1)) if candidate else ""
-
-
-def listed(home, image):
-    """Id of ``image`` in the storage below ``home``, or None where the lists do not have it."""
-    for name in _LISTS:
-        try:
-            with open(os.path.join(home, _STORAGE, name, "images.json"), encoding="utf-8") as text:
-                entries = json.load(text)
-        except (OSError, ValueError):
-            continue
-        for entry in entries:
-            if image in (entry.get("names") or ()):
-                return entry["id"]
-    return None
-
-
-def archived(path):
-    """Id of the one image in an archive. Raises ImageError."""
-    try:
-        with tarfile.open(path) as archive:
-            names = archive.getnames()
-            if "manifest.json" in names:
-                (only,) = _json(archive, "manifest.json")
-                return os.path.basename(only["Config"]).partition(".")[0]
-            (only,) = _json(archive, "index.json")["manifests"]
-            manifest = _json(archive, _blob(only["digest"]))
-            return manifest["config"]["digest"].partition(":")[2]
-    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError) as exc:
-        raise ImageError(
-            "%s is no archive of one image (%s). 'podman save -o FILE IMAGE' makes one."
-            % (path, exc)
-        ) from exc
-
-
-def _blob(digest):
-    return "blobs/" + digest.replace(":", "/")
-
-
-def _json(archive, name):
-    member = archive.extractfile(name)
-    if member is None:
-        raise ValueError("%s is no file" % name)
-    return json.load(member)
-
-
-class Store:
-    """The images of one account."""
-
-    def __init__(self, account, runner=run, timeout=1800):
-        self.account = account
-        self._run = runner
-        self._timeout = timeout
-        try:
-            self._entry = pwd.getpwnam(account)
-        except KeyError:
-            self._entry = None
-
-    @property
-    def exists(self):
-        return self._entry is not None
-
-    def id_of(self, image):
-        """Id of an image, "" where it is not there; asks Podman if its lists do not have it."""
-        found = self.exists and listed(self._entry.pw_dir, image)
-        if found or not self.exists:
-            return found or ""
-        return self._podman("image", "inspect", "--format={{.Id}}", image).out.strip()
-
-    def load(self, archive, image, image_id):
-        """Load the image that has ``image_id`` and give it its name."""
-        # Handed over open: the account need not be allowed to read the file.
-        with open(archive, "rb") as stream:
-            done = self._fed(stream, "load")
-        if done.rc == 0 and self.id_of(image) != image_id:
-            done = self._podman("tag", image_id, image)
-        if done.rc:
-            raise ImageError(
-                "The image %s cannot be loaded from %s: %s. 'podman load' as %s tells more."
-                % (image, archive, tail(done), self.account)
-            )
-
-    def pull(self, image):
-        """Fetch it from its registry."""
-        done = self._podman("pull", "--quiet", image)
-        if done.rc:
-            raise ImageError(
-                "The image %s cannot be pulled: %s. Does the host reach its registry, or is an "
-                "archive to be loaded (pod_archive)?" % (image, tail(done))
-            )
-
-    def _podman(self, *arguments):
-        argv = [*user_manager.as_account(self._entry), "podman", *arguments]
-        return self._run(argv, timeout=self._timeout)
-
-    def _fed(self, stream, *arguments):
-        argv = [*user_manager.as_account(self._entry), "podman", *arguments]
-        try:
-            done = subprocess.run(
-                argv, stdin=stream, capture_output=True, check=False, timeout=self._timeout
-            )
-        except subprocess.TimeoutExpired:
-            return Result(124, "", "no end within %d s" % self._timeout)
-        out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-        return Result(done.returncode, out, err)
 
 
 def bring(store, image, archive, check):

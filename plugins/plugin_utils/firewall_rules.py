@@ -27,38 +27,52 @@ def network_problem(text):
     return None
 
 
-def services(ports, group_names, client_networks, extra):
-    """What of this host is managed: ``{what, first, last, networks}`` each.
+def services(ports, group_names, named, extra):
+    """What of this host is managed: ``{what, first, last, networks, site}`` each.
 
-    ``ports`` are ``{group, state, variable, ports, clients}``; ``ports`` of one is a number or
-    ``FIRST,LAST``. Those for clients are managed only if somebody said who the clients are.
-    ``extra`` are ``{port, last, networks}``. The site's own hosts may always, so ``networks``
-    are those that may besides.
+    ``ports`` are ``{group, state, variable, ports, who}``; ``ports`` of one is a number or
+    ``FIRST,LAST``. ``who`` is C(site), the site's own hosts; C(nobody) but the host itself; or
+    a key of ``named``, whose networks may: without any its ports are not managed. The site's
+    own hosts may too where ``site`` is true, as to what is for C(clients).
+    ``extra`` are ``{port, last, networks}``, with the site's own hosts.
     """
     found = []
     for entry in ports:
-        text = str(entry["ports"]).strip()
+        text, who = str(entry["ports"]).strip(), entry["who"]
         if entry["group"] not in group_names or entry["state"] == "absent" or not text:
             continue
-        if entry["clients"] and not client_networks:
+        if who in named and not named[who]:
             continue
         first, _comma, last = text.partition(",")
-        networks = client_networks if entry["clients"] else []
-        found.append(_service(entry["variable"], first, last or first, networks))
+        networks = named.get(who) or []
+        found.append(_service(entry["variable"], first, last or first, networks, _with_site(entry)))
     for index, entry in enumerate(extra):
         what = "firewall_extra_ports[%d]" % index
         last = entry.get("last") or entry["port"]
-        found.append(_service(what, entry["port"], last, entry.get("networks") or []))
+        found.append(_service(what, entry["port"], last, entry.get("networks") or [], True))
     return found
 
 
-def _service(what, first, last, networks):
-    return {"what": what, "first": int(first), "last": int(last), "networks": list(networks)}
+def _with_site(entry):
+    return entry["who"] in ("clients", "site")
+
+
+def _service(what, first, last, networks, site):
+    return {
+        "what": what,
+        "first": int(first),
+        "last": int(last),
+        "networks": list(networks),
+        "site": site,
+    }
 
 
 def site_hosts(ports, groups):
-    """The hosts of the groups that ``ports`` names, each once."""
-    named = dict.fromkeys(entry["group"] for entry in ports)
+    """The hosts of the groups that serve each other by ``ports``, each once.
+
+    A portal's host is none: what people run on it is no part of the storage.
+    """
+    named = dict.fromkeys(entry["group"] for entry in ports if _with_site(entry))
     return sorted({host for group in named for host in groups.get(group, ())})
 
 
@@ -123,9 +137,9 @@ def rules(managed, site):
         networks = tuple(sorted(set(map(str, one["networks"]))))
         by_networks.setdefault(networks, []).append((one["first"], one["last"]))
     accepts = []
-    if managed:
-        spans = [(one["first"], one["last"]) for one in managed]
-        accepts += _accepts(site, spans)
+    own = [(one["first"], one["last"]) for one in managed if one["site"]]
+    if own:
+        accepts += _accepts(site, own)
     for networks, spans in sorted(by_networks.items()):
         accepts += _accepts(networks, spans)
     return {

@@ -13,7 +13,12 @@ from cloudlet_deploy import content
 from cloudlet_deploy.site import components, schema
 
 VARS = yaml.safe_load((content.roles()["firewall"] / "vars" / "main.yml").read_text())
-PORTS: dict[str, dict[str, Any]] = {entry["variable"]: entry for entry in VARS["__firewall_ports"]}
+#: Those that a variable says; a number is the same wherever the role is.
+PORTS: dict[str, dict[str, Any]] = {
+    entry["variable"]: entry
+    for entry in VARS["__firewall_ports"]
+    if not str(entry["ports"]).isdigit()
+}
 _TEMPLATE = re.compile(r"\{\{ (?P<name>\w+) \| default\((?P<default>.+)\) \}\}")
 
 
@@ -42,9 +47,19 @@ def test_a_port_is_that_of_its_role(variable: str) -> None:
     assert state is not None and state["name"] == f"{option.role}_state"
 
 
-def test_hdfs_is_never_for_clients() -> None:
-    for variable, entry in PORTS.items():
-        assert entry["clients"] is not variable.startswith("hdfs_"), variable
+def test_each_port_is_for_whom_it_is_meant() -> None:
+    """Above all: HDFS is never for clients, and the portal's pod for nobody."""
+    meant = {"hdfs": "site", "portal": "visitors", "ondemand": "nobody"}
+    for entry in VARS["__firewall_ports"]:
+        variable = entry["variable"]
+        assert entry["who"] == meant.get(variable.partition("_")[0], "clients"), variable
+
+
+def test_the_portals_fixed_ports_are_those_of_its_front() -> None:
+    template = (content.roles()["portal_front"] / "templates" / "portal.conf.j2").read_text()
+    listening = re.findall(r"<VirtualHost \*:(\d+)>", template)
+    fixed = [e["ports"] for e in VARS["__firewall_ports"] if e["variable"] == "portal_front"]
+    assert fixed == listening
 
 
 def _role(**settings: Any) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.cloudlet.deploy.plugins.module_utils import podman_images
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result
 from ansible_collections.cloudlet.deploy.plugins.modules import pod_image
 from oldest_python import PYTHON
@@ -46,8 +47,8 @@ class Podman:
         self.lists.parent.mkdir(parents=True)
         entry = pwd.struct_passwd(("svc", "x", 989, 989, "", str(home), "/bin/sh"))
         known = {"svc": entry}
-        monkeypatch.setattr(pod_image.pwd, "getpwnam", known.__getitem__)
-        monkeypatch.setattr(pod_image.Store, "_fed", self._load)
+        monkeypatch.setattr(podman_images.pwd, "getpwnam", known.__getitem__)
+        monkeypatch.setattr(podman_images.Store, "_fed", self._load)
 
     def _write(self) -> None:
         entries = [{"id": one, "names": [name]} for name, one in self.images.items()]
@@ -79,7 +80,7 @@ def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Podman:
 
 
 def _brought(podman: Podman, image: str, archive: Path | None, check: bool = False) -> Any:
-    store = pod_image.Store("svc", runner=podman)
+    store = podman_images.Store("svc", runner=podman)
     return pod_image.bring(store, image, str(archive) if archive else None, check)
 
 
@@ -116,16 +117,16 @@ def test_a_digest_is_pulled_once(podman: Podman) -> None:
 def test_what_cannot_be_had_says_what_to_do(podman: Podman, tmp_path: Path) -> None:
     lost = tmp_path / "lost.tar"
     assert _brought(podman, IMAGE, lost, check=True) == ("", "load")
-    with pytest.raises(pod_image.ImageError, match=r"lost.tar is not there.*before this task"):
+    with pytest.raises(podman_images.ImageError, match=r"lost.tar is not there.*before this task"):
         _brought(podman, IMAGE, lost)
-    with pytest.raises(pod_image.ImageError, match="build the image"):
+    with pytest.raises(podman_images.ImageError, match="build the image"):
         _brought(podman, IMAGE, None)
     (tmp_path / "text").write_text("no archive")
-    with pytest.raises(pod_image.ImageError, match="podman save"):
+    with pytest.raises(podman_images.ImageError, match="podman save"):
         _brought(podman, IMAGE, tmp_path / "text")
-    absent = pod_image.Store("nobody-here", runner=podman)
+    absent = podman_images.Store("nobody-here", runner=podman)
     assert pod_image.bring(absent, IMAGE, None, True) == ("", "")
-    with pytest.raises(pod_image.ImageError, match="no account nobody-here"):
+    with pytest.raises(podman_images.ImageError, match="no account nobody-here"):
         pod_image.bring(absent, IMAGE, None, False)
 
 
@@ -135,8 +136,8 @@ def test_both_formats_of_archives_tell_the_id(tmp_path: Path) -> None:
         "index.json": {"manifests": [{"digest": manifest}]},
         "blobs/sha256/" + "d" * 64: {"config": {"digest": "sha256:" + ID}},
     }
-    assert pod_image.archived(str(_archive(tmp_path / "oci.tar", oci))) == ID
-    assert pod_image.archived(str(_docker(tmp_path / "docker.tar"))) == ID
+    assert podman_images.archived(str(_archive(tmp_path / "oci.tar", oci))) == ID
+    assert podman_images.archived(str(_docker(tmp_path / "docker.tar"))) == ID
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_where_podman_is_to_come_its_package_tells_the_version() -> None:
         return Result(0, "podman:\n  Installed: (none)\n  Candidate: 4.3.1+ds1-8+b1\n", "")
 
     assert pod_image.podman_version(runner, check=True) == "4.3.1"
-    with pytest.raises(pod_image.ImageError, match="Is it installed before"):
+    with pytest.raises(podman_images.ImageError, match="Is it installed before"):
         pod_image.podman_version(runner, check=False)
 
 
@@ -217,11 +218,11 @@ def test_the_base_and_the_approved_ids_are_those_of_the_host(tmp_path: Path) -> 
 
 
 def test_an_id_that_is_not_delegated_is_refused_before_anything_starts() -> None:
-    with pytest.raises(pod_image.ImageError, match="uids 123458 to 123458 are not delegated"):
+    with pytest.raises(podman_images.ImageError, match="uids 123458 to 123458 are not delegated"):
         _ids(DELEGATED, uids=[123456, 123458])
-    with pytest.raises(pod_image.ImageError, match="podman_host_delegated_gids"):
+    with pytest.raises(podman_images.ImageError, match="podman_host_delegated_gids"):
         _ids(DELEGATED, gids=[123456])
     some: list[dict[str, Any]] = [{}, {"id_base": 5, "all_delegated": True}]
     for options in some:
-        with pytest.raises(pod_image.ImageError, match="set pod_id_base"):
+        with pytest.raises(podman_images.ImageError, match="set pod_id_base"):
             _ids(None, **options)

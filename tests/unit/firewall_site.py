@@ -43,15 +43,17 @@ NETWORKS = st.one_of(
 PORTS = st.integers(2811, 2819) | st.integers(1, 65535)
 SERVICES = st.lists(
     st.builds(
-        lambda port, size, networks: {
+        lambda port, size, networks, site: {
             "what": "x",
             "first": port,
             "last": min(port + size, 65535),
             "networks": networks,
+            "site": site,
         },
         PORTS,
         st.sampled_from([0, 0, 1, 5, 1000]),
         st.lists(NETWORKS, max_size=4),
+        st.booleans(),
     ),
     min_size=1,
     max_size=6,

@@ -62,7 +62,7 @@ def _wanted(services: list[dict[str, Any]], site: list[str], source: str, port: 
         )
 
     own = [one for one in services if one["first"] <= port <= one["last"]]
-    return not own or among(site) or any(among(one["networks"]) for one in own)
+    return not own or any((one["site"] and among(site)) or among(one["networks"]) for one in own)
 
 
 def _probes(services: list[dict[str, Any]], site: list[str]) -> list[tuple[str, int]]:
@@ -163,29 +163,65 @@ def test_firewalld_is_told_to_open_the_same(
     }
 
 
+def _ports(*rows: tuple[str, str, str, int | str, str]) -> list[dict[str, Any]]:
+    names = ("group", "state", "variable", "ports", "who")
+    return [dict(zip(names, values, strict=True)) for values in rows]
+
+
 def test_ports_for_clients_are_left_alone_until_clients_are_named() -> None:
-    names = ("group", "state", "variable", "ports", "clients")
-    ports = [
-        dict(zip(names, values, strict=True))
-        for values in (
-            ("gridftp", "present", "gridftp_port", 2811, True),
-            ("gridftp", "present", "range", "50000,51000", True),
-            ("hdfs_datanode", "present", "dn", 9866, False),
-            ("hdfs_datanode", "absent", "gone", 9864, False),
-            ("bestman", "present", "unset", "", True),
-        )
-    ]
+    ports = _ports(
+        ("gridftp", "present", "gridftp_port", 2811, "clients"),
+        ("gridftp", "present", "range", "50000,51000", "clients"),
+        ("hdfs_datanode", "present", "dn", 9866, "site"),
+        ("hdfs_datanode", "absent", "gone", 9864, "site"),
+        ("bestman", "present", "unset", "", "clients"),
+    )
     groups = ["bestman", "gridftp", "hdfs_datanode"]
-    closed = firewall_rules.services(ports, groups, [], [])
+    nobody: dict[str, list[str]] = {"clients": []}
+    closed = firewall_rules.services(ports, groups, nobody, [])
     assert [one["what"] for one in closed] == ["dn"]
-    opened = firewall_rules.services(ports, groups, ["192.0.2.0/24"], [{"port": 9100}])
+    named = {"clients": ["192.0.2.0/24"]}
+    opened = firewall_rules.services(ports, groups, named, [{"port": 9100}])
     assert [(one["what"], one["first"], one["last"], one["networks"]) for one in opened] == [
         ("gridftp_port", 2811, 2811, ["192.0.2.0/24"]),
         ("range", 50000, 51000, ["192.0.2.0/24"]),
         ("dn", 9866, 9866, []),
         ("firewall_extra_ports[0]", 9100, 9100, []),
     ]
-    assert firewall_rules.services(ports, ["lab_clients"], ["192.0.2.0/24"], []) == []
+    assert all(one["site"] for one in opened)
+    assert firewall_rules.services(ports, ["lab_clients"], named, []) == []
+
+
+PORTAL_PORTS = _ports(
+    ("portal", "present", "portal_front", "443", "visitors"),
+    ("portal", "present", "ondemand_portal_port", 8443, "nobody"),
+    ("gridftp", "present", "gridftp_port", 2811, "clients"),
+)
+
+
+@pytest.mark.parametrize(
+    ("visitors", "front"),
+    [
+        (["0.0.0.0/0"], {"192.0.2.1": True, "10.0.0.1": True, "2001:db8::1": False}),
+        (["192.0.2.0/24"], {"192.0.2.1": True, "10.0.0.1": False, "2001:db8::1": False}),
+        ([], {"192.0.2.1": True, "10.0.0.1": True, "2001:db8::1": True}),
+    ],
+)
+def test_a_portal_is_for_visitors_and_its_pod_for_the_host_alone(
+    visitors: list[str], front: dict[str, bool]
+) -> None:
+    """Hosts of the same site's storage, as 10.0.0.1, are visitors like others."""
+    named = {"clients": ["198.51.100.0/24"], "visitors": visitors}
+    managed = firewall_rules.services(PORTAL_PORTS, ["cloudlet", "portal"], named, [])
+    ruleset = rendered("firewall.nft.j2", plan(managed, ["10.0.0.1"]))
+    for source, expected in front.items():
+        assert _lets_in(ruleset, source, 443) is expected, ruleset
+        assert not _lets_in(ruleset, source, 8443) and _lets_in(ruleset, source, 2811)
+
+
+def test_a_portal_is_no_host_of_the_storage() -> None:
+    groups = {"portal": ["portal.example.org"], "gridftp": ["data.example.org"], "bestman": ["x"]}
+    assert firewall_rules.site_hosts(PORTAL_PORTS, groups) == ["data.example.org"]
 
 
 HOSTVARS: dict[str, dict[str, Any]] = {
@@ -225,7 +261,7 @@ def test_a_host_is_known_by_all_its_addresses_that_others_reach() -> None:
 
 
 def test_a_host_without_any_address_is_refused_by_name() -> None:
-    service = [{"what": "dn", "first": 9866, "last": 9866, "networks": []}]
+    service = [{"what": "dn", "first": 9866, "last": 9866, "networks": [], "site": True}]
     hosts = ["by-address", "by-name"]
     made = firewall_rules.plan(
         service,
@@ -242,7 +278,7 @@ def test_a_host_without_any_address_is_refused_by_name() -> None:
 
 
 def test_the_port_of_the_inventory_counts_where_the_host_tells_none() -> None:
-    service = [{"what": "dn", "first": 2222, "last": 2222, "networks": []}]
+    service = [{"what": "dn", "first": 2222, "last": 2222, "networks": [], "site": True}]
     hostvars = {"a": {"ansible_host": "10.0.0.1", "ansible_port": 2222}}
     made = firewall_rules.plan(
         service, ["a"], hostvars, "a", override="firewall_addresses", networks=[], said=[]
@@ -260,7 +296,7 @@ def test_the_port_of_the_inventory_counts_where_the_host_tells_none() -> None:
     ],
 )
 def test_rules_are_lost_where_the_unit_believes_in_them(said: list[str], lost: bool) -> None:
-    service = [{"what": "dn", "first": 9866, "last": 9866, "networks": []}]
+    service = [{"what": "dn", "first": 9866, "last": 9866, "networks": [], "site": True}]
     assert plan(service, ["10.0.0.1"], ("ssh 22", *said))["lost"] is lost
 
 

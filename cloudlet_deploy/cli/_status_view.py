@@ -10,7 +10,7 @@ from cloudlet_deploy.cli import _findings_view, render
 from cloudlet_deploy.cli._plan_view import number
 from cloudlet_deploy.run.findings import Finding, Level
 from cloudlet_deploy.run.left import LeftHost
-from cloudlet_deploy.run.status import HostStatus, SiteStatus
+from cloudlet_deploy.run.status import HostStatus, SiteStatus, is_late, seen
 
 
 def show(status: SiteStatus, *, everything: bool = False) -> None:
@@ -18,6 +18,7 @@ def show(status: SiteStatus, *, everything: bool = False) -> None:
     for host in sorted(status.hosts, key=lambda one: -one.level.rank):
         _findings_view.host(host.host, host.level, _summary(host))
         _findings_view.rows(host.problems)
+        _findings_view.rows(_watches(host, status.time))
         if everything:
             _findings_view.rows(_facts(host, status.time))
     for left in status.left:
@@ -77,6 +78,13 @@ def _facts(host: HostStatus, now: datetime) -> Iterator[Finding]:
             yield fine("version", f"{name} {version.removeprefix(name).strip()}")
 
 
+def _watches(host: HostStatus, now: datetime) -> Iterator[Finding]:
+    """Processing that keeps up; findings tell of the other."""
+    for entry in host.entries("watches"):
+        if not entry["problem"] and not is_late(entry):
+            yield Finding("lag", Level.OK, seen(entry, now))
+
+
 def _left(left: LeftHost) -> None:
     held = ", ".join(_counted(kind, count) for kind, count in left.counts.items())
     _findings_view.host(left.host, Level.WARNING, "left the inventory")
@@ -129,7 +137,7 @@ def as_data(status: SiteStatus) -> dict[str, Any]:
 
 def _host_data(host: HostStatus, now: datetime) -> dict[str, Any]:
     report = host.report or {}
-    lists = ("sets", "drift", "units", "health")
+    lists = ("sets", "drift", "units", "health", "watches")
     return {
         "host": host.host,
         "status": host.level,

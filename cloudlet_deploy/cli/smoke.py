@@ -1,19 +1,28 @@
-"""``smoke``: the scaling test after a deployment, with verdict and report."""
+"""``smoke``: what a site carries after a deployment, with verdict and report."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cloudlet_deploy.cli.options import AnsibleOptions, ansible_options, output_option
-from cloudlet_deploy.errors import ExitCode, UsageError
+from cloudlet_deploy.errors import ExitCode, UsageError, strongest
+
+if TYPE_CHECKING:
+    from cloudlet_deploy.cli._flow import Prepared
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("smoke")
 @ansible_options
+@click.option(
+    "--only",
+    type=click.Choice(["storage", "cloudlet"]),
+    help="Of a site that is both, measure this part.",
+)
 @click.option("--full", is_flag=True, help="The whole grid of the paper: about 40 minutes.")
 @click.option("--clients", metavar="N,N...", help="Numbers of clients at a time.")
 @click.option("--entries", metavar="N,N...", help="Sizes of the larger directories; 0 for none.")
@@ -48,6 +57,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def command(
     *,
     options: AnsibleOptions,
+    only: str | None,
     full: bool,
     clients: str | None,
     entries: str | None,
@@ -69,14 +79,18 @@ def command(
     yes: bool,
     output: str,
 ) -> ExitCode:
-    """Measure how many clients the site carries, and judge it.
+    """Measure what the site carries, and judge it.
 
-    Clients of the real protocols list test directories, each in a closed loop with a new
-    session per request, from this machine or from the hosts of the group load_generators.
-    Makes the directories through the storage itself and removes them again. Ends with a
-    verdict on the demands of the site (smoke_least_rate and others) and an HTML report with
-    the plots of the paper. Without options: 50, 200 and 500 clients on a small directory, 50
-    on larger ones, in under three minutes. Exits with 5 if a demand does not hold.
+    Of a cloudlet: each hop of smoke_hops with iperf3, and each mount by reading and writing.
+
+    Of a storage element: clients of the real protocols list test directories, each in a
+    closed loop with a new session per request, from this machine or from the hosts of the
+    group load_generators. Makes the directories through the storage itself and removes them
+    again. Without options: 50, 200 and 500 clients on a small directory, 50 on larger ones,
+    in under three minutes.
+
+    Ends with a verdict on the demands of the site (smoke_least_rate and others) and an HTML
+    report. Exits with 5 if a demand does not hold.
 
     \b
     Examples:
@@ -85,6 +99,7 @@ def command(
       cloudlet-deploy smoke -i mysite --full
       cloudlet-deploy smoke -i mysite --baseline 20261124T101500Z-1a2b3c
       cloudlet-deploy smoke -i mysite --clean
+      cloudlet-deploy smoke -i mysite --only cloudlet
     """
     if cert is None and key is not None:
         raise UsageError("--key is the key of --cert, which is missing.")
@@ -93,8 +108,15 @@ def command(
     if full and (clients or entries):
         raise UsageError("--full has its own numbers of clients and entries.")
     # --help needs none of it.
-    from cloudlet_deploy.cli import _smoking
+    from cloudlet_deploy.cli import _flow, _smoke_cloudlet, _smoking
 
+    prepared = _flow.prepare(options, (), files=False)
+    parts = _parts(prepared, "storage" if clean else only)
+    if len(parts) > 1 and output == "json":
+        raise UsageError(
+            "The site is a storage element and a cloudlet, and --output json tells of one.",
+            next_step="Choose with --only storage or --only cloudlet.",
+        )
     wish = _smoking.Wish(
         full=full,
         clients=clients,
@@ -116,4 +138,22 @@ def command(
         yes=yes,
         output=output,
     )
-    return _smoking.clean(options, wish) if clean else _smoking.smoke(options, wish)
+    if clean:
+        return _smoking.clean(prepared, wish)
+    codes = []
+    for part in parts:
+        if part == "storage":
+            codes.append(_smoking.smoke(prepared, wish, verbose=options.verbosity > 0))
+        else:
+            codes.append(_smoke_cloudlet.smoke(prepared, directory=report, yes=yes, output=output))
+    return strongest(codes)
+
+
+def _parts(prepared: Prepared, only: str | None) -> tuple[str, ...]:
+    """What of the site is to be measured; without ``only`` what it has, or else the storage."""
+    from cloudlet_deploy.cli import _smoke_cloudlet, _smoking
+
+    if only:
+        return (only,)
+    found = [("storage", _smoking.is_for), ("cloudlet", _smoke_cloudlet.is_for)]
+    return tuple(part for part, is_for in found if is_for(prepared)) or ("storage",)

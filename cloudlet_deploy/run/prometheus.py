@@ -6,8 +6,9 @@ whatever was found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cloudlet_deploy.run.findings import Level
 from cloudlet_deploy.run.status import HostStatus, SiteStatus
@@ -157,6 +158,7 @@ def families(status: SiteStatus, site: str) -> Iterator[Family]:
             if e.end is not None
         ),
     )
+    yield from _of_watches(family, reached)
     yield family(
         "package_info",
         "Packages that the site wants; the version is a label and empty if there is none.",
@@ -166,6 +168,59 @@ def families(status: SiteStatus, site: str) -> Iterator[Family]:
             for name, version in (h.report or {}).get("packages", {}).items()
         ),
     )
+
+
+def _of_watches(family: Callable[..., Family], hosts: list[HostStatus]) -> Iterator[Family]:
+    """What cannot be read has no other sample than that."""
+
+    def samples(value: Callable[[Mapping[str, Any]], float | None]) -> Iterator[Sample]:
+        for host in hosts:
+            for entry in host.entries("watches"):
+                told = value(entry)
+                if told is not None:
+                    yield _labels(host, watch=entry["name"]), told
+
+    def time_of(what: str) -> Callable[[Mapping[str, Any]], float | None]:
+        return lambda entry: (entry.get(what) or {}).get("time")
+
+    for name, about, value in (
+        (
+            "watch_readable",
+            "Whether movies and output could be looked at (1) or not (0).",
+            lambda entry: float(not entry["problem"]),
+        ),
+        (
+            "watch_lag_seconds",
+            "Age of the oldest movie that came after the last processed one.",
+            lambda entry: entry.get("lag"),
+        ),
+        (
+            "watch_limit_seconds",
+            "The lag that the site allows.",
+            lambda entry: float(entry["limit"]),
+        ),
+        (
+            "watch_movies_waiting",
+            "Movies that came after the last processed one.",
+            lambda entry: None if entry["problem"] else float(entry["waiting"]),
+        ),
+        (
+            "watch_movies_skipped",
+            "Movies without output that are older than the last processed one.",
+            lambda entry: None if entry["problem"] else float(entry["skipped"]),
+        ),
+        (
+            "watch_newest_movie_time_seconds",
+            "When the newest movie was written, in seconds since 1970.",
+            time_of("raw"),
+        ),
+        (
+            "watch_newest_output_time_seconds",
+            "When the output of the last processed movie was written, in seconds since 1970.",
+            time_of("output"),
+        ),
+    ):
+        yield family(name, about, samples(value))
 
 
 def _drift(hosts: list[HostStatus]) -> Iterator[Sample]:

@@ -122,6 +122,7 @@ def _problems(report: Mapping[str, Any], now: datetime) -> Iterator[Finding]:
         *_of_sets(report),
         *_of_packages(report),
         *_of_probes(report),
+        *_of_watches(report, now),
     ]
     yield from sorted(every, key=lambda finding: -finding.status.rank)
 
@@ -225,6 +226,72 @@ def _of_packages(report: Mapping[str, Any]) -> Iterator[Finding]:
 def _of_probes(report: Mapping[str, Any]) -> Iterator[Finding]:
     for entry in report.get("probes", ()):
         yield Finding("state", Level.DRIFT, entry["what"], entry["next_step"], entry["component"])
+
+
+#: Seconds that an instrument's clock may be ahead of a host's.
+_AHEAD = 60.0
+
+
+def _of_watches(report: Mapping[str, Any], now: datetime) -> Iterator[Finding]:
+    for entry in report.get("watches", ()):
+        name, component = entry["name"], entry["component"]
+        if problem := entry["problem"]:
+            step = "Look at that mount and its server, or correct data_watch_directories."
+            yield Finding("lag", Level.FAILED, f"{name}: {problem}", step, component)
+            continue
+        if is_late(entry):
+            yield Finding("lag", Level.FAILED, seen(entry, now), _keep_up(entry), component)
+        if entry["ahead"] > _AHEAD:
+            words = f"{name}: the newest movie is {span(entry['ahead'])} in the future"
+            step = "Set the clock of the instrument, or of this host: lag is told by both."
+            yield Finding("lag", Level.WARNING, words, step, component)
+
+
+def _keep_up(entry: Mapping[str, Any]) -> str:
+    if entry["outputs"] and not entry["processed"]:
+        return (
+            f"None of the {entry['outputs']} files of output has the name of a movie: look at "
+            "output and output_pattern in data_watch_directories, then at what processes."
+        )
+    return "See whether what processes them runs, and what it waits for (its log, GPUs, space)."
+
+
+def is_late(entry: Mapping[str, Any]) -> bool:
+    """Whether the lag of a watched directory is known and passes its limit."""
+    return not entry["problem"] and bool(entry["lag"] > entry["limit"])
+
+
+def seen(entry: Mapping[str, Any], now: datetime) -> str:
+    """What was seen of a watched directory that could be read, in words."""
+    told = [f"{entry['name']}: {_waiting(entry)} (limit {entry['limit']} s)"]
+    told += [
+        f"newest {title} {span(max(0.0, now.timestamp() - file['time']))} ago, {file['path']}"
+        for title, file in (("movie", entry["raw"]), ("output", entry["output"]))
+        if file
+    ]
+    if entry["movies"] and not entry["output"]:
+        told.append("no output")
+    if entry["skipped"]:
+        movies = "1 older movie" if entry["skipped"] == 1 else f"{entry['skipped']} older movies"
+        told.append(f"{movies} without output")
+    return "; ".join(told)
+
+
+def _waiting(entry: Mapping[str, Any]) -> str:
+    if not entry["movies"]:
+        return "no movie"
+    if not entry["waiting"]:
+        return "nothing waits"
+    movies = "1 movie waits" if entry["waiting"] == 1 else f"{entry['waiting']} movies wait"
+    return f"{movies} for output, for {span(entry['lag'])}"
+
+
+def span(seconds: float) -> str:
+    """A span of time as people say it: to the second below 10 minutes, else to the minute."""
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _expiry(entry: Mapping[str, Any]) -> Expiry:

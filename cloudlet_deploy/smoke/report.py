@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +25,8 @@ from cloudlet_deploy.smoke.comparison import (
     compare,
 )
 from cloudlet_deploy.smoke.fits import Usl
+from cloudlet_deploy.smoke.palette import PALETTE
+from cloudlet_deploy.smoke.put import put
 from cloudlet_deploy.smoke.types import Campaign, Failure, Kind
 from cloudlet_deploy.smoke.words import NONE, change, clean, count, duration, hertz, share
 
@@ -73,14 +74,14 @@ def write(directory: Path, campaign: Campaign, baseline: Campaign | None = None)
     )
     try:
         (directory / "plots").mkdir(parents=True, exist_ok=True)
-        _put(written.campaign, document.dumps(campaign))
-        _put(written.points, document.csv_text(now))
+        put(written.campaign, document.dumps(campaign))
+        put(written.points, document.csv_text(now))
         figures = plots.figures(now, before)
         for plot in figures:
             drawn += [directory / "plots" / f"{plot.name}.{kind}" for kind in ("svg", "png")]
-            _put(drawn[-2], plot.svg)
-            _put(drawn[-1], plot.png)
-        _put(written.report, page(now, before, figures))
+            put(drawn[-2], plot.svg)
+            put(drawn[-1], plot.png)
+        put(written.report, page(now, before, figures))
     except OSError as error:
         raise RunFailedError(
             f"The report cannot be written: {error}",
@@ -115,7 +116,7 @@ def page(
         laws=[_law(curve) for curve in analysis.curves if len(curve.points) > 1],
         changes=_changes,
         errors=_errors(analysis),
-        palette=plots.PALETTE,
+        palette=PALETTE,
         listed=_listed,
         ways=_ways(analysis),
         kinds={Kind.LS: "SRM listing", Kind.MLSC: "GridFTP listing", Kind.PING: "SRM ping"},
@@ -202,15 +203,3 @@ def _listed(words: Iterable[str]) -> str:
     """``a, b and c``; a dash for nothing."""
     every = list(words)
     return " and ".join(filter(None, (", ".join(every[:-1]), *every[-1:]))) or NONE
-
-
-def _put(path: Path, whole: str | bytes) -> None:
-    # A lone surrogate is in no text that can be written; a server may have sent one.
-    data = whole.encode("utf-8", "replace") if isinstance(whole, str) else whole
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

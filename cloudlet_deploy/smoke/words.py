@@ -27,6 +27,16 @@ def hertz(rate: float) -> str:
     return f"{_three(rate)} Hz"
 
 
+def megabits(rate: float) -> str:
+    """A rate in Mb/s, of a network."""
+    return f"{_three(rate)} Mb/s"
+
+
+def megabytes(rate: float) -> str:
+    """A rate in MB/s, of a file system."""
+    return f"{_three(rate)} MB/s"
+
+
 def share(value: float) -> str:
     """A share from 0 to 1 in percent; one that is not zero is never written as zero."""
     if 0 < value < 0.0001:

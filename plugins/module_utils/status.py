@@ -20,6 +20,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     der,
     hdfs_probe,
     host_state,
+    lag,
     lease,
     package_sources,
     srm_probe,
@@ -58,6 +59,7 @@ def look(needs, run, state_dir=host_state.STATE_DIR):
         "packages": _packages(needs, run),
         "programs": _programs(needs, run),
         "probes": _probes(needs, run),
+        "watches": _watches(needs),
         "time": time.time(),
     }
 
@@ -280,3 +282,13 @@ def _probes(needs, run):
         for entry in needed.get("probes", ())
         if run(entry["argv"], timeout=PATIENCE).rc
     ]
+
+
+def _watches(needs):
+    """How far the processing of movies is behind, by watched directory."""
+    wanted = [
+        dict(entry, component=component)
+        for component, needed in needs.items()
+        for entry in needed.get("watches", ())
+    ]
+    return lag.look(wanted)

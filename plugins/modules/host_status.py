@@ -11,7 +11,8 @@ short_description: Look whether a host is still as it was made
 version_added: 0.1.0
 description:
   - Compares the managed files with the manifests, reads units, asks each service for a real answer,
-    reads until when certificates and revocation lists are valid, and which packages there are.
+    reads until when certificates and revocation lists are valid, which packages there are, and how
+    far the processing of movies is behind.
   - Of files it tells what differs, never what they hold.
   - Changes nothing, so check mode does the same. What it finds does not make it fail.
 options:
@@ -38,7 +39,7 @@ EXAMPLES = r"""
 RETURN = r"""
 report:
   description: What was seen, by C(sets), C(drift), C(pending), C(units), C(health),
-    C(certificates), C(packages), C(programs) and C(problems).
+    C(certificates), C(packages), C(programs), C(watches) and C(problems).
   returned: always
   type: dict
 changes:

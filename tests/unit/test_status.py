@@ -73,6 +73,7 @@ def report(**more: Any) -> dict[str, Any]:
         "packages": {"sudo": "1.9"},
         "programs": {"java": "openjdk 17.0.2"},
         "probes": [],
+        "watches": [],
     }  # fmt: skip
     assert more.keys() <= whole.keys()
     return {**whole, **more}

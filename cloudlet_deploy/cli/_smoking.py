@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cloudlet_deploy.cli import _flow, _smoke_view, render
+from cloudlet_deploy.cli import _smoke_view, render
 from cloudlet_deploy.cli._load_hosts import LoadHosts, Loading, find
 from cloudlet_deploy.cli._looking import look
 from cloudlet_deploy.errors import (
@@ -43,7 +43,6 @@ from cloudlet_deploy.smoke.types import Campaign, Endpoint, HostFacts, SettingIn
 
 if TYPE_CHECKING:
     from cloudlet_deploy.cli._flow import Prepared
-    from cloudlet_deploy.cli.options import AnsibleOptions
     from cloudlet_deploy.run.record import Journal
     from cloudlet_deploy.smoke.profile import Profile
 
@@ -91,9 +90,16 @@ class _Test:
     verbose: bool
 
 
-def smoke(options: AnsibleOptions, wish: Wish) -> ExitCode:
+def is_for(prepared: Prepared) -> bool:
+    """Whether a door or a transfer server is among the hosts that are to be worked on."""
+    site = prepared.site
+    groups = {group for name in site.targets for group in site.hosts[name].groups}
+    return bool(groups & {"bestman", "gridftp"})
+
+
+def smoke(prepared: Prepared, wish: Wish, *, verbose: bool) -> ExitCode:
     """Load the site, judge it, report, and return the verdict's exit code."""
-    test = _test(options, wish)
+    test = _test(prepared, wish, verbose=verbose)
     baseline = document.load(_baseline(wish.baseline)) if wish.baseline else None
     _ask(test)
     with test.prepared.journal("smoke") as journal:
@@ -103,9 +109,9 @@ def smoke(options: AnsibleOptions, wish: Wish) -> ExitCode:
         return _conclude(test, journal, campaign, baseline, left)
 
 
-def clean(options: AnsibleOptions, wish: Wish) -> ExitCode:
+def clean(prepared: Prepared, wish: Wish) -> ExitCode:
     """Remove what killed runs left in the storage."""
-    test = _test(options, wish)
+    test = _test(prepared, wish)
     left = directories.remembered(test.path)
     still: list[str] = []
     if left:
@@ -132,8 +138,7 @@ def clean(options: AnsibleOptions, wish: Wish) -> ExitCode:
     return ExitCode.DONE
 
 
-def _test(options: AnsibleOptions, wish: Wish) -> _Test:
-    prepared = _flow.prepare(options, (), files=False)
+def _test(prepared: Prepared, wish: Wish, *, verbose: bool = False) -> _Test:
     found = settings.of_site(prepared.site)
     servers = "gridftp" in prepared.site.groups
     wanted = _profile(found, wish, gridftp=servers)
@@ -141,7 +146,7 @@ def _test(options: AnsibleOptions, wish: Wish) -> _Test:
     credential = gsi.Credential(certificate, key, wish.ca_dir or settings.ca_dir(found))
     credential.context()  # what is wrong with it is told before anything is touched
     path = settings.path(prepared.site, found)
-    return _Test(prepared, wish, found, wanted, credential, path, options.verbosity > 0)
+    return _Test(prepared, wish, found, wanted, credential, path, verbose)
 
 
 def _profile(found: Mapping[str, Any], wish: Wish, *, gridftp: bool) -> Profile:

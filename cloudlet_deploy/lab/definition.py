@@ -9,11 +9,11 @@ from typing import Any
 
 from cloudlet_deploy.errors import CloudletError, InvalidSiteError
 
-#: The kinds of hosts that the lab has images for.
-IMAGES = ("host", "client", "data", "campus", "vm", "cloudlet12", "cloudlet13", "portal13")
 VM = "vm"
 #: Those whose hosts run rootless containers of their own.
-CLOUDLETS = ("cloudlet12", "cloudlet13", "portal13")
+CLOUDLETS = ("cloudlet12", "cloudlet13", "portal12", "portal13", "cryosparc13")
+#: The kinds of hosts that the lab has images for.
+IMAGES = ("host", "client", "data", "campus", "cluster", VM, *CLOUDLETS)
 #: What a host may be given beside what every container has, and devices to go with it. None of
 #: them reaches the machine itself: the kernel keeps mounts, rules and file systems per host.
 CAPABILITIES = ("NET_ADMIN", "SYS_ADMIN")

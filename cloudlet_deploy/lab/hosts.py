@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import campus, vm
+from cloudlet_deploy.lab import campus, cluster, vm
 from cloudlet_deploy.lab.ca import USERS
 from cloudlet_deploy.lab.definition import CLOUDLETS, VM, HostSpec
 from cloudlet_deploy.lab.files import Put, archive
@@ -163,6 +163,8 @@ def files_of(spec: HostSpec, site: LabSite) -> bytes:
         puts += [_key_of_project(site)]
     if spec.image == "campus":
         puts += _certificate(spec.name, site)
+    if spec.image == "cluster":
+        puts += _keys_of_cluster(site)
     if spec.image in CLOUDLETS:
         puts += _settings_of_podman()
     return archive(puts)
@@ -187,6 +189,15 @@ def _key_of_project(site: LabSite) -> Put:
     """Whoever has the lab's key may use the project space."""
     own = _line(public_half(site.keys.identity))
     return Put("/home/project/.ssh/authorized_keys", own, 0o600, PROJECT_UID)
+
+
+def _keys_of_cluster(site: LabSite) -> list[Put]:
+    """What its hosts know each other by, and that the lab's key opens the jobs' account."""
+    own = _line(public_half(site.keys.identity))
+    return [
+        Put(cluster.MUNGE_KEY, site.munge_key.read_bytes(), 0o400, cluster.MUNGE_UID),
+        Put(f"/home/{cluster.ACCOUNT}/.ssh/authorized_keys", own, 0o600, cluster.ACCOUNT_UID),
+    ]
 
 
 def _client_files(site: LabSite) -> list[Put]:

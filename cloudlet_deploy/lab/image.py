@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import campus, portal, software, vm
+from cloudlet_deploy.lab import campus, cluster, cryosparc, portal, software, vm
 from cloudlet_deploy.lab.files import Put, archive
 from cloudlet_deploy.lab.model import LABEL_IMAGE, Progress
 from cloudlet_deploy.lab.podman import Podman, last_words, locked
@@ -46,7 +46,11 @@ from cloudlet_deploy.lab.recipes import (
 _INIT = ("/sbin/init",)
 _NEEDED_BYTES = 6 * 2**30
 #: Images that another one is made of, beside base.
-_MADE_OF = {"portal13": ("cloudlet13", "ondemand")}
+_MADE_OF = {
+    "portal12": ("cloudlet12", "ondemand"),
+    "portal13": ("cloudlet13", "ondemand"),
+    "cryosparc13": ("cloudlet13",),
+}
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,14 @@ def _build(podman: Podman, wanted: dict[str, Recipe], kind: str, progress: Progr
         "client": _build_client,
         "data": _build_data,
         "campus": _build_campus,
+        "cluster": _build_cluster,
         "vm": _build_vm,
         "cloudlet12": _build_cloudlet12,
         "cloudlet13": _build_cloudlet13,
         "ondemand": _build_ondemand,
+        "portal12": _build_portal12,
         "portal13": _build_portal13,
+        "cryosparc13": _build_cryosparc13,
     }
     builders[kind](podman, wanted, progress)
     progress(f"built the image {kind} in {time.monotonic() - began:.0f} s")
@@ -128,9 +135,17 @@ def _build_ondemand(podman: Podman, wanted: dict[str, Recipe], progress: Progres
     _build_debian(podman, wanted["ondemand"], debian, progress)
 
 
+def _build_portal12(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    _build_portal(podman, wanted, "portal12", progress)
+
+
 def _build_portal13(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    _build_portal(podman, wanted, "portal13", progress)
+
+
+def _build_portal(podman: Podman, wanted: dict[str, Recipe], kind: str, progress: Progress) -> None:
     with (
-        _container(podman, wanted["cloudlet13"]) as container,
+        _container(podman, wanted[_MADE_OF[kind][0]]) as container,
         tempfile.TemporaryDirectory(prefix="cloudlet-lab.") as scratch,
     ):
         packed = Path(scratch, "pod.tar")
@@ -139,7 +154,13 @@ def _build_portal13(podman: Podman, wanted: dict[str, Recipe], progress: Progres
             podman.run("save", f"--output={packed}", portal.NAME)
         podman.run("untag", portal.NAME, portal.NAME)
         podman.run("cp", str(packed), f"{container}:{portal.ARCHIVE}")
-        _commit(podman, container, wanted["portal13"])
+        _commit(podman, container, wanted[kind])
+
+
+def _build_cryosparc13(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    with _container(podman, wanted["cloudlet13"]) as container:
+        podman.run("cp", "-", f"{container}:/", stdin=archive(cryosparc.files()))
+        _commit(podman, container, wanted["cryosparc13"])
 
 
 def _build_debian(podman: Podman, recipe: Recipe, debian: Debian, progress: Progress) -> None:
@@ -241,6 +262,13 @@ def _build_campus(podman: Podman, wanted: dict[str, Recipe], progress: Progress)
             podman.run("cp", str(home), f"{container}:{Path(campus.HOME).parent}")
         _install(podman, container, "installing the campus", progress)
         _commit(podman, container, wanted["campus"])
+
+
+def _build_cluster(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:
+    with _container(podman, wanted["base"], "sh", "-ec", cluster.SCRIPT) as container:
+        podman.run("cp", "-", f"{container}:{cluster.SOFTWARE}", stdin=cluster.worker())
+        _install(podman, container, "installing Slurm", progress)
+        _commit(podman, container, wanted["cluster"])
 
 
 def _build_cloudlet12(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -> None:

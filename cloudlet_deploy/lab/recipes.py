@@ -7,10 +7,13 @@
 ``data``    base with a camera's Samba share and a cluster's project space
 ``vm``      base with QEMU and, booted already, a Debian 13 with SELinux in force
 ``campus``  base with a directory, an OIDC provider and a microscope (:mod:`.campus`)
+``cluster`` base with Slurm and munge, for the hosts of a cluster (:mod:`.cluster`)
 ``cloudlet12``, ``cloudlet13``
             a Debian 12 (base) and 13 with what the cloudlet's roles install lying ready
 ``ondemand``  no host but a pod: Debian 12 with the stand-in of Open OnDemand (:mod:`.portal`)
-``portal13``  cloudlet13 with the archive of ``ondemand``
+``portal12``, ``portal13``
+            cloudlet12 and cloudlet13 with the archive of ``ondemand``
+``cryosparc13``  cloudlet13 with the archives of CryoSPARC's stand-in (:mod:`.cryosparc`)
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cloudlet_deploy.lab import campus, portal, software, vm_machine
+from cloudlet_deploy.lab import campus, cluster, cryosparc, portal, software, vm_machine
 from cloudlet_deploy.lab.ca import USERS
 from cloudlet_deploy.lab.ssh import ADMIN
 
@@ -180,6 +183,7 @@ VM_PACKAGES = (
     "passt",
     "podman",
     "policycoreutils-python-utils",
+    "python3-ldap",
     "selinux-basics",
     "selinux-policy-default",
     "semodule-utils",
@@ -276,6 +280,7 @@ def recipes() -> dict[str, Recipe]:
         "client": Recipe("client", {"base": base.reference, "script": CLIENT_SCRIPT}),
         "data": Recipe("data", {"base": base.reference, "script": DATA_SCRIPT}),
         "campus": Recipe("campus", {"base": base.reference, **campus.inputs()}),
+        "cluster": Recipe("cluster", {"base": base.reference, **cluster.inputs()}),
         "vm": Recipe(
             "vm",
             {
@@ -299,8 +304,12 @@ def recipes() -> dict[str, Recipe]:
         # Made of the same sources and by the same options as base.
         "ondemand": Recipe("ondemand", {"base": base.reference, **portal.inputs()}),
     }
-    parts = {"cloudlet": found["cloudlet13"].reference, "pod": found["ondemand"].reference}
-    return {**found, "portal13": Recipe("portal13", {**parts, "archive": portal.ARCHIVE})}
+    pod = {"pod": found["ondemand"].reference, "archive": portal.ARCHIVE}
+    for kind, host in {"portal12": "cloudlet12", "portal13": "cloudlet13"}.items():
+        found[kind] = Recipe(kind, {"cloudlet": found[host].reference, **pod})
+    archives = {"cloudlet": found["cloudlet13"].reference, "archives": cryosparc.inputs()}
+    found["cryosparc13"] = Recipe("cryosparc13", archives)
+    return found
 
 
 def sources_of(suite: str, sources: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from cloudlet_deploy.errors import InvalidSiteError, UsageError
-from cloudlet_deploy.lab import campus, definition
+from cloudlet_deploy.lab import campus, cryosparc, definition
 from cloudlet_deploy.lab.ca import Pki
 from cloudlet_deploy.lab.files import write_file
 from cloudlet_deploy.lab.model import Progress
@@ -44,6 +45,11 @@ class LabSite:
     @property
     def pki(self) -> Pki:
         return Pki(self.hidden / "pki")
+
+    @property
+    def munge_key(self) -> Path:
+        """What the hosts of the lab's cluster know each other by."""
+        return self.hidden / "munge.key"
 
     def claim(self, lab: str) -> None:
         """Mark the directory as the lab's; UsageError if it is another's or not empty."""
@@ -88,8 +94,14 @@ class LabSite:
             "camera": CAMERA_PASSWORD,
             "directory": campus.PORTAL_BIND_PASSWORD,
             "provider": campus.CLIENT_SECRET,
+            "license": cryosparc.LICENSE,
+            "microscopist": cryosparc.USER_PASSWORD,
         }.items():
             write_file(self.hidden / "passwords" / name, password.encode(), mode=0o600)
+        for name, checksum in cryosparc.inputs().items():
+            write_file(self.hidden / "cryosparc" / name, checksum.encode(), mode=0o644)
+        if not self.munge_key.is_file():
+            write_file(self.munge_key, secrets.token_bytes(128), mode=0o600)
 
     def connect(self, addresses: dict[str, str]) -> None:
         """Write the connection variables; InvalidSiteError if the definition overrides one.

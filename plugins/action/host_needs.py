@@ -96,6 +96,15 @@ _SPEC = {
         },
     ),
     "units": {"type": "list", "elements": "str", "default": []},
+    "watches": _list(
+        name=_TEXT,
+        raw=_TEXT,
+        raw_pattern=_TEXT,
+        output=_TEXT,
+        output_pattern=_TEXT,
+        limit={"type": "int", "required": True},
+        mounts={"type": "list", "elements": "str", "default": []},
+    ),
 }
 
 

@@ -286,6 +286,41 @@ options:
     type: list
     elements: str
     default: []
+  watches:
+    description: Directories of movies whose processing is to keep up.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is called.
+        type: str
+        required: true
+      raw:
+        description: The directory that the movies come to.
+        type: str
+        required: true
+      raw_pattern:
+        description: Which files are movies, below O(watches[].raw).
+        type: str
+        required: true
+      output:
+        description: The directory that the output goes to.
+        type: str
+        required: true
+      output_pattern:
+        description: Which files are output, below O(watches[].output).
+        type: str
+        required: true
+      limit:
+        description: Seconds that the output may be behind.
+        type: int
+        required: true
+      mounts:
+        description: Mount points. Those that the directories lie in must be mounted.
+        type: list
+        elements: str
+        default: []
 author: The cloudlet-deploy founders
 """
 

@@ -110,7 +110,7 @@ def test_every_declared_option_is_used(role: str) -> None:
     used |= _words(str([option.get("default") for option in _options(role).values()]), role)
     if role == "smoke":  # the most of it is for the command line
         package = Path(cli.__file__).parents[1]
-        for path in (package / "smoke" / "settings.py", package / "cli" / "_smoking.py"):
+        for path in (*(package / "smoke").glob("*.py"), package / "cli" / "_smoking.py"):
             used |= {f"smoke_{key}" for key in re.findall(r'\["(\w+)"\]', path.read_text())}
     assert set(_options(role)) <= used
 
@@ -148,7 +148,7 @@ def test_no_injected_facts(role: str) -> None:
 def test_a_role_that_changes_something_can_undo_it(role: str) -> None:
     if f"{role}_state" not in _options(role):
         # The last of them takes away what it brought before it ends.
-        assert role in ("host_check", "rollback", "destroy", "smoke")
+        assert role in ("host_check", "rollback", "destroy", "smoke", "data_watch")
         return
     modules = {
         state: [

@@ -132,6 +132,8 @@ _LONG = (
     "test_exactness",
     "test_smoke",
     "test_portal",
+    "test_cryosparc",
+    "test_lane",
     "test_tune",
 )
 

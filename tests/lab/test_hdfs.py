@@ -233,6 +233,7 @@ def applied(lab: TestLab) -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.soak
 def test_a_new_data_node_comes_and_an_old_one_is_let_go_when_it_is_empty(
     lab: TestLab, sent: str
 ) -> None:

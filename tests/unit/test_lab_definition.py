@@ -33,6 +33,7 @@ def test_bundled_definition() -> None:
         ("lab-rootless", ["cloudlet12", "cloudlet13"]),
         ("lab-data", ["cloudlet12", "cloudlet13", "data", "data", "data"]),
         ("lab-portal", ["campus", "campus", "campus", "portal13"]),
+        ("lab-cryosparc", ["cluster", "cluster", "cryosparc13"]),
     ],
 )
 def test_definitions_of_scenarios(name: str, images: list[str]) -> None:

@@ -131,10 +131,10 @@ def test_another_machine_changes_its_image_alone(
 @pytest.mark.parametrize(
     ("name", "value", "kinds"),
     [
-        ("CLOUDLET_SCRIPT", "true", {"cloudlet12"}),
-        ("NEWER_SUITE", "forky", {"cloudlet13", "portal13"}),
-        ("NEWER_PACKAGES", (), {"cloudlet13", "portal13"}),
-        ("NEWER_SCRIPT", "true", {"cloudlet13", "portal13"}),
+        ("CLOUDLET_SCRIPT", "true", {"cloudlet12", "portal12"}),
+        ("NEWER_SUITE", "forky", {"cloudlet13", "cryosparc13", "portal13"}),
+        ("NEWER_PACKAGES", (), {"cloudlet13", "cryosparc13", "portal13"}),
+        ("NEWER_SCRIPT", "true", {"cloudlet13", "cryosparc13", "portal13"}),
     ],
 )
 def test_another_cloudlet_changes_its_image_alone(
@@ -149,10 +149,10 @@ def test_another_cloudlet_changes_its_image_alone(
 @pytest.mark.parametrize(
     ("name", "value", "kinds"),
     [
-        ("PACKAGES", (), {"ondemand", "portal13"}),
-        ("SCRIPT", "true", {"ondemand", "portal13"}),
-        ("_FILES", {}, {"ondemand", "portal13"}),
-        ("ARCHIVE", "/elsewhere", {"portal13"}),
+        ("PACKAGES", (), {"ondemand", "portal12", "portal13"}),
+        ("SCRIPT", "true", {"ondemand", "portal12", "portal13"}),
+        ("_FILES", {}, {"ondemand", "portal12", "portal13"}),
+        ("ARCHIVE", "/elsewhere", {"portal12", "portal13"}),
     ],
 )
 def test_another_pod_changes_its_image_and_its_host(

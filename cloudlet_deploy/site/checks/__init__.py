@@ -6,6 +6,8 @@ from cloudlet_deploy.site.checks import (
     accounts,
     containers,
     credentials,
+    cryosparc,
+    cryosparc_lane,
     groups,
     memory,
     names,
@@ -37,6 +39,10 @@ OF_SETTINGS: tuple[Check, ...] = (
     portal.instruments,
     portal.nobody,
     portal.overlapping_ids,
+    cryosparc.outside_of_cloudlet,
+    cryosparc.ports,
+    cryosparc.users,
+    cryosparc_lane.lanes,
     secrets.in_plain_text,
 )
 #: What is in files on this machine that the inventory names.

@@ -53,7 +53,7 @@ _LEASE = (
     "playbooks/lease.yml",
     *(f"plugins/{kind}/lease.py" for kind in ("action", "modules")),
     "plugins/module_utils",
-    "plugins/plugin_utils/lease_holder.py",
+    "plugins/plugin_utils",
 )
 
 _ROLES: dict[str, list[dict[str, Any]]] = {

@@ -52,7 +52,7 @@ def comes_back(host: Host, before: int) -> None:
     """Another first process than ``before`` answers within the time of a start."""
     pid = as_account(host, "podman inspect -f '{{.State.Pid}}' probe")
     back = f"""
-        for _ in $(seq 60); do
+        for _ in $(seq 180); do
             if [ "$({_GET} | tail -n 1)" = "a pod" ]; then
                 case "$({pid})" in 0 | "" | {before}) ;; *) exit 0 ;; esac
             fi

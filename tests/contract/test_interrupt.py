@@ -58,6 +58,20 @@ def state_of(toy: Toy) -> tuple[str, int, str]:
     return record["state"], record["exit_code"], record["phase"]
 
 
+def wait_for_the_answer(process: subprocess.Popen[bytes]) -> None:
+    """Return when the process sleeps in its read, as it does when somebody has read the question.
+
+    A signal of the microseconds before is noted by Python, but ends no read that begins after it.
+    """
+    asleep = 0
+    deadline = time.monotonic() + 20
+    while asleep < 5:
+        assert time.monotonic() < deadline
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.05)
+
+
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """Send the signal; returns what was said on standard error. Nothing must be left."""
     pids = offspring(process.pid)
@@ -94,6 +108,7 @@ def test_at_the_question(toy: Toy, how: str) -> None:
         assert time.monotonic() < deadline, said
         if select.select([master], [], [], 0.2)[0]:
             said += os.read(master, 65536)
+    wait_for_the_answer(process)
     if how == "Ctrl-C":
         os.write(master, b"\x03")
     elif how == "TERM":

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from cloudlet_deploy import content
-from cloudlet_deploy.cli import _flow, render, view
+from cloudlet_deploy.cli import _asking, _flow, render, view
 from cloudlet_deploy.errors import (
     ExitCode,
     InterruptedRunError,
     InvalidSiteError,
-    UsageError,
     strongest,
 )
 from cloudlet_deploy.run.events import TaskEnded
@@ -95,18 +91,13 @@ def smoke(prepared: Prepared, *, directory: Path | None, yes: bool, output: str)
 
 def _ask(prepared: Prepared, wanted: cloudlet.Wanted) -> None:
     """Ask before users feel it."""
-    site = prepared.site.path
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{site} is marked as production, and there is no terminal to ask on.",
-            next_step="--yes measures it without asking.",
-        )
-    if not click.confirm(
-        f"{site} is marked as production. Fill {len(wanted.hops)} hops and the mounts of "
-        f"{len(wanted.mounts)} hosts for {wanted.seconds} s each?",
-        err=True,
-    ):
-        raise UsageError("Declined; nothing was measured.")
+    _asking.ask(
+        f"{prepared.site.path} is marked as production",
+        f"Fill {len(wanted.hops)} hops and the mounts of {len(wanted.mounts)} hosts for "
+        f"{wanted.seconds} s each?",
+        done="measured",
+        next_step="--yes measures it without asking.",
+    )
 
 
 def _measure(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -12,9 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from cloudlet_deploy.cli import _smoke_view, render
+from cloudlet_deploy.cli import _asking, _smoke_view, render
 from cloudlet_deploy.cli._load_hosts import LoadHosts, Loading, find
 from cloudlet_deploy.cli._looking import look
 from cloudlet_deploy.errors import (
@@ -190,19 +187,13 @@ def _ask(test: _Test) -> None:
     """Ask before users feel it."""
     if not test.settings["production"] or test.wish.yes:
         return
-    site = test.prepared.site.path
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{site} is marked as production, and there is no terminal to ask on.",
-            next_step="--yes loads it without asking.",
-        )
-    most = test.profile.most_clients
-    if not click.confirm(
-        f"{site} is marked as production. Load it with up to {most} clients for about "
+    _asking.ask(
+        f"{test.prepared.site.path} is marked as production",
+        f"Load it with up to {test.profile.most_clients} clients for about "
         f"{test.profile.seconds() / 60:.0f} min?",
-        err=True,
-    ):
-        raise UsageError("Declined; nothing was loaded.")
+        done="loaded",
+        next_step="--yes loads it without asking.",
+    )
 
 
 def _endpoints(test: _Test, *, local: bool) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:

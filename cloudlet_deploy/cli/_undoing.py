@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloudlet_deploy import content, site
-from cloudlet_deploy.cli import _flow, _plan_view, render, view
+from cloudlet_deploy.cli import _asking, _flow, _plan_view, render, view
 from cloudlet_deploy.cli._site import vault_of
-from cloudlet_deploy.errors import ExitCode, UsageError, strongest
+from cloudlet_deploy.errors import ExitCode, strongest
 from cloudlet_deploy.run.outcome import ComponentOutcome, Failure, RunOutcome
 from cloudlet_deploy.site import components as site_components
 
@@ -167,10 +166,5 @@ def ask(what: str, *, yes: bool) -> None:
     """Go on only if the user wants it. ``what`` is a sentence without its end."""
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{what}, and there is no terminal to ask on; nothing was changed.",
-            next_step="Look at what --check shows, then repeat this with --yes.",
-        )
-    if not click.confirm(f"{what}. Go on?", default=False, err=True):
-        raise UsageError("Declined; nothing was changed.")
+    step = "Look at what --check shows, then repeat this with --yes."
+    _asking.ask(what, "Go on?", done="changed", next_step=step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -222,10 +221,7 @@ def _ask(what: str, *, yes: bool) -> None:
     """Go on only if the user wants it."""
     if yes:
         return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{what}, and there is no terminal to ask on; nothing was changed.",
-            next_step="Look at what 'cloudlet-deploy plan' shows, then repeat this with --yes.",
-        )
-    if not click.confirm(f"{what}. Apply?", default=False, err=True):
-        raise UsageError("Declined; nothing was changed.")
+    from cloudlet_deploy.cli import _asking
+
+    step = "Look at what 'cloudlet-deploy plan' shows, then repeat this with --yes."
+    _asking.ask(what, "Apply?", done="changed", next_step=step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,15 +116,11 @@ def _ask(what: str, typed: str | None, names: tuple[str, ...]) -> None:
     """Go on only if the name of the site was typed."""
     if typed is not None:
         return
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"{what}, and there is no terminal to ask on; nothing was changed.",
-            next_step=f"Look at what --check shows, then repeat this with --confirm {names[0]}.",
-        )
-    answer: str = click.prompt(
-        f"{what}. This undoes the site {names[0]}. Type its name to go on",
-        default="",
-        show_default=False,
-        err=True,
+    from cloudlet_deploy.cli import _asking
+
+    answer = _asking.ask_for_name(
+        what,
+        f"This undoes the site {names[0]}. Type its name to go on",
+        next_step=f"Look at what --check shows, then repeat this with --confirm {names[0]}.",
     )
     _compare(answer, names)

@@ -23,16 +23,17 @@ def noted() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
+def raised(*, each: bool = False) -> Iterator[None]:
     """The first signal of the block raises KeyboardInterrupt there; further ones do nothing.
 
-    So what cleans up after the first is not torn by the second.
+    So what cleans up after the first is not torn by the second. ``each``: where there is
+    nothing to be torn, every signal raises.
     """
     caught: list[int] = []
 
     def stop(number: int) -> None:
         caught.append(number)
-        if len(caught) == 1:
+        if each or len(caught) == 1:
             raise KeyboardInterrupt
 
     with _handled(stop):

@@ -163,7 +163,9 @@ class _Authority:
             # Doors and transfer servers are clients of each other too.
             purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(dns)]), critical=False
+                # The second is for further names of its web server.
+                x509.SubjectAlternativeName([x509.DNSName(dns), x509.DNSName(f"*.{dns}")]),
+                critical=False,
             )
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         return builder.sign(self.key, hashes.SHA256())

@@ -27,7 +27,10 @@ PORTAL_BIND_DN = f"cn=portal,ou=services,{DIRECTORY_BASE}"
 PORTAL_BIND_PASSWORD = "lab-portal"
 #: What the provider knows the portal by; no secret.
 CLIENT_ID, CLIENT_SECRET = "portal", "lab-client"
-REDIRECT_URI = "https://portal.lab.test/oidc"
+REDIRECT_URIS = (
+    "https://portal.lab.test/oidc",
+    "https://cryosparc.portal.lab.test/oidc",
+)
 #: Typed keys land here, as they are typed.
 TYPED = "/srv/microscope/typed"
 IDENTITY_PROVIDER = "https://idp.campus.test/shibboleth"
@@ -205,7 +208,7 @@ FILES = {
             "client": {
                 "id": CLIENT_ID,
                 "secret": CLIENT_SECRET,
-                "redirect_uris": [REDIRECT_URI],
+                "redirect_uris": REDIRECT_URIS,
             },
             "people": CLAIMS,
         },

@@ -154,6 +154,7 @@ def _build_portal(podman: Podman, wanted: dict[str, Recipe], kind: str, progress
             podman.run("save", f"--output={packed}", portal.NAME)
         podman.run("untag", portal.NAME, portal.NAME)
         podman.run("cp", str(packed), f"{container}:{portal.ARCHIVE}")
+        podman.run("cp", "-", f"{container}:/", stdin=archive(cryosparc.files()))
         _commit(podman, container, wanted[kind])
 
 

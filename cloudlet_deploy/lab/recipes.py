@@ -12,7 +12,7 @@
             a Debian 12 (base) and 13 with what the cloudlet's roles install lying ready
 ``ondemand``  no host but a pod: Debian 12 with the stand-in of Open OnDemand (:mod:`.portal`)
 ``portal12``, ``portal13``
-            cloudlet12 and cloudlet13 with the archive of ``ondemand``
+            cloudlet12 and cloudlet13 with the archives of ``ondemand`` and of CryoSPARC
 ``cryosparc13``  cloudlet13 with the archives of CryoSPARC's stand-in (:mod:`.cryosparc`)
 """
 
@@ -305,10 +305,12 @@ def recipes() -> dict[str, Recipe]:
         "ondemand": Recipe("ondemand", {"base": base.reference, **portal.inputs()}),
     }
     pod = {"pod": found["ondemand"].reference, "archive": portal.ARCHIVE}
+    archives = {"archives": cryosparc.inputs()}
     for kind, host in {"portal12": "cloudlet12", "portal13": "cloudlet13"}.items():
-        found[kind] = Recipe(kind, {"cloudlet": found[host].reference, **pod})
-    archives = {"cloudlet": found["cloudlet13"].reference, "archives": cryosparc.inputs()}
-    found["cryosparc13"] = Recipe("cryosparc13", archives)
+        found[kind] = Recipe(kind, {"cloudlet": found[host].reference, **pod, **archives})
+    found["cryosparc13"] = Recipe(
+        "cryosparc13", {"cloudlet": found["cloudlet13"].reference, **archives}
+    )
     return found
 
 

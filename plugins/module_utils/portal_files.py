@@ -8,6 +8,7 @@ The role ``ondemand_portal`` installs this file on hosts beside that program. Py
 import contextlib
 import grp
 import re
+import time
 
 try:
     # A program finds its other parts beside itself.
@@ -17,7 +18,7 @@ except ImportError:
 
 #: What the first line of ``people`` begins with; ``portal-map`` tells the format.
 HEADER = "portal-people 1 valid until "
-NAMES = ("people", "gate-groups", "passwd", "group", "shadow")
+NAMES = ("people", "gate-groups", "gate-until", "passwd", "group", "shadow")
 _LITERAL = re.compile(rb"[A-Za-z0-9._-]")
 #: Apache reads lines of a group file up to 8192 bytes; a group may have several.
 _LONGEST_LINE = 4096
@@ -59,6 +60,14 @@ def gates_text(people, instruments):
             line += word
         lines.append(line)
     return "".join(line + "\n" for line in lines), notes
+
+
+def gate_until_text(until):
+    """The second from which gates of the host's Apache are shut: as its ``%{TIME}``, no line end.
+
+    A gate in the pod needs none, since ``portal-map`` is asked before it.
+    """
+    return time.strftime("%Y%m%d%H%M%S", time.localtime(until))
 
 
 def _group_name(gid):

@@ -4,8 +4,8 @@
 
 ``portal-people`` finds who is in (``portal_who`` tells how) and writes, each file at once:
 
-- ``people`` for ``portal-map``, which tells its format, and ``gate-groups`` for Apache, in the
-  site directory, mode 0644;
+- ``people`` for ``portal-map``, which tells its format, ``gate-groups`` for Apache, and
+  ``gate-until`` for that of the host, in the site directory, mode 0644;
 - ``passwd`` and ``group``, mode 0644, and ``shadow``, 0640, for ``libnss-extrausers``, with the
   host's numbers and only groups that are delegated. The pod's root reads ``shadow`` through its
   group, ``pod_root_gid`` on the host: the host's own root is nobody there.
@@ -115,7 +115,7 @@ class Portal:
 
     def __init__(self, config, directory, instruments):
         self.config, self.directory, self.instruments = config, directory, instruments
-        where = {"people": config.site_directory, "gate-groups": config.site_directory}
+        where = dict.fromkeys(("people", "gate-groups", "gate-until"), config.site_directory)
         self.paths = {
             name: os.path.join(where.get(name, config.extrausers_directory), name)
             for name in portal_files.NAMES
@@ -153,6 +153,7 @@ class Portal:
         texts = {
             "people": "%s%d\n%s" % (portal_files.HEADER, until, portal_files.people_text(people)),
             "gate-groups": gates,
+            "gate-until": portal_files.gate_until_text(until),
             "passwd": portal_files.passwd_text(people, self.config),
             "group": portal_files.group_text(people, self.config),
             "shadow": portal_files.shadow_text(people),
@@ -255,6 +256,8 @@ def look(portal, now):
         # To renew the date alone is no change.
         header, body = portal.old["people"].split("\n")[0], files["people"].text.partition("\n")[2]
         files["people"] = files["people"]._replace(text="%s\n%s" % (header, body))
+        until = portal_files.gate_until_text(portal.until)
+        files["gate-until"] = files["gate-until"]._replace(text=until)
     told += ["would write %s" % file.path for file in files.values() if _differs(file)]
     if now >= portal.until:
         told.append("%s is out of date since %s: is the timer of portal-people active?"

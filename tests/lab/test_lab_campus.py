@@ -140,7 +140,7 @@ def log_in(lab: TestLab, sub: str) -> str:
     asked = {
         "response_type": "code",
         "client_id": campus.CLIENT_ID,
-        "redirect_uri": campus.REDIRECT_URI,
+        "redirect_uri": campus.REDIRECT_URIS[0],
         "scope": "openid email",
         "state": "s1",
         "nonce": sub,
@@ -149,7 +149,7 @@ def log_in(lab: TestLab, sub: str) -> str:
     form = ask(lab, "GET", page).read().decode()
     assert f'name="sub" value="{sub}"' in form and 'method="post"' in form
     sent_back = urlsplit(ask(lab, "POST", page, form={"sub": sub}).headers["Location"])
-    assert sent_back._replace(query="").geturl() == campus.REDIRECT_URI
+    assert sent_back._replace(query="").geturl() == campus.REDIRECT_URIS[0]
     answer = parse_qs(sent_back.query)
     assert answer["state"] == ["s1"]
     return answer["code"][0]
@@ -160,7 +160,7 @@ def exchange(lab: TestLab, code: str, secret: str) -> http.client.HTTPResponse:
     form = {
         "grant_type": "authorization_code",
         "code": code,
-        "redirect_uri": campus.REDIRECT_URI,
+        "redirect_uri": campus.REDIRECT_URIS[0],
     }
     return ask(lab, "POST", "/oauth2/token", form=form, authorization=f"Basic {who}")
 
@@ -214,7 +214,7 @@ def test_only_the_portal_is_a_client(lab: TestLab) -> None:
         asked = {
             "response_type": "code",
             "client_id": campus.CLIENT_ID,
-            "redirect_uri": campus.REDIRECT_URI,
+            "redirect_uri": campus.REDIRECT_URIS[0],
             "scope": "openid",
             **changed,
         }

@@ -14,7 +14,7 @@ from tests.lab.conftest import needs_devices
 
 pytestmark = pytest.mark.lab
 SCENARIOS = sorted(path.parent.name for path in content.root().glob("molecule/*/molecule.yml"))
-OF_CLOUDLETS = ("data_mounts", "portal", "rootless_host", "virtual_machine")
+OF_CLOUDLETS = ("cloudlet", "data_mounts", "rootless_host", "virtual_machine")
 
 
 @pytest.mark.parametrize(

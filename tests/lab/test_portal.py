@@ -1,7 +1,7 @@
 """The life of a portal by the command line: plan, apply, secrets changed, rollback, destroy.
 
 On Debian 12, whose Podman has no Quadlet, so that the pod is a plain unit. What people can and
-cannot do with it is in the Molecule scenario ``portal``, on Debian 13. The tests build on each
+cannot do with it is in the Molecule scenario ``cloudlet``, on Debian 13. The tests build on each
 other.
 """
 
@@ -133,7 +133,7 @@ def hosts(
     """How the Molecule scenario goes about portals, for this module's lab."""
     (tmp_path / "site").symlink_to(lab.site)
     monkeypatch.setenv("MOLECULE_EPHEMERAL_DIRECTORY", str(tmp_path))
-    monkeypatch.syspath_prepend(content.root() / "molecule" / "portal" / "tests")
+    monkeypatch.syspath_prepend(content.root() / "molecule" / "cloudlet" / "tests")
     return importlib.import_module("hosts")
 
 

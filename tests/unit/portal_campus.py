@@ -192,7 +192,7 @@ class Campus:
         return code
 
     def path(self, name: str) -> Path:
-        return (self.site if name in ("people", "gate-groups") else self.extra) / name
+        return (self.site if name in ("people", "gate-groups", "gate-until") else self.extra) / name
 
     def text(self, name: str) -> str:
         return self.path(name).read_text(encoding="utf-8")

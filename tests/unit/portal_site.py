@@ -50,6 +50,15 @@ def some_instruments(*parts: Mapping[str, object]) -> list[dict[str, object]]:
     return [{key: value for key, value in one.items() if value is not None} for one in found]
 
 
+def some_sites(*parts: Mapping[str, object]) -> list[dict[str, object]]:
+    """Good programs behind the gate, each with what is given of it."""
+    good = {"port": 61000, "group": "em"}
+    return [
+        {"name": f"s{n}", "servername": f"s{n}.example.org", **good, **part}
+        for n, part in enumerate(parts)
+    ]
+
+
 def line_of(home: Path, name: str) -> int:
     """The line of a setting in the site."""
     lines = (home / "group_vars/all.yml").read_text().splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +23,20 @@ def campus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campus:
     return Campus(tmp_path, monkeypatch)
 
 
+def apaches_time(second: float) -> str:
+    """What Apache's ``%{TIME}`` is at a second of the epoch."""
+    return f"{datetime.fromtimestamp(second):%Y%m%d%H%M%S}"
+
+
 BOB = {"bob@campus.test": "bob"}
 
 
 def test_the_files(campus: Campus, capsys: pytest.CaptureFixture[str]) -> None:
     assert campus.run() == 0
     out, err = capsys.readouterr()
-    assert out == "2 people, 2 gates: wrote people, gate-groups, passwd, group, shadow\n"
+    assert (
+        out == "2 people, 2 gates: wrote people, gate-groups, gate-until, passwd, group, shadow\n"
+    )
     assert err == "left out: spare: the host has no group nobody-has-it\n"
     assert campus.text("people") == (
         f"portal-people 1 valid until {NOW + KEEP * 60}\n"
@@ -36,6 +44,7 @@ def test_the_files(campus: Campus, capsys: pytest.CaptureFixture[str]) -> None:
         "bob%40campus.test bob 123457\n"
     )
     assert campus.text("gate-groups") == 'spare:\ntitan: "alice@campus.test"\n'
+    assert campus.text("gate-until") == apaches_time(NOW + KEEP * 60)
     assert campus.text("passwd") == (
         "alice:x:123456:123400::/home/alice:/bin/bash\nbob:x:123457:123400::/home/bob:/bin/bash\n"
     )
@@ -68,6 +77,7 @@ def test_the_date_is_renewed_in_time_and_after_a_clock_that_was_wrong(
     campus.now += step
     assert campus.run() == 0
     assert portal_files.valid_until(campus.text("people")) == int(campus.now) + KEEP * 60
+    assert campus.text("gate-until") == apaches_time(int(campus.now) + KEEP * 60)
     assert campus.told_to_cut() == []
 
 

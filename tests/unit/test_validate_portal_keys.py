@@ -12,12 +12,18 @@ from cloudlet_deploy.cli import main
 from cloudlet_deploy.site.faults import Severity
 from cloudlet_deploy.site.validation import unchecked, validate
 from tests.unit.grid_site import certificate, private_key
-from tests.unit.portal_site import a_site, the_one
+from tests.unit.portal_site import a_site, some_sites, the_one
 
 
 def test_the_redirect_uri_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    told = {u.variable: u.detail for u in unchecked(a_site(tmp_path))}
-    assert "https://portal.example.org/oidc: register" in told["ondemand_portal_servername"]
+    a_site(tmp_path, ondemand_portal_sites=some_sites({}, {}))
+    told = [(u.variable, u.detail) for u in unchecked(site.load(tmp_path))]
+    for variable, name in {
+        "ondemand_portal_servername": "portal.example.org",
+        "ondemand_portal_sites": "s1.example.org",
+    }.items():
+        uri = f"https://{name}/oidc: register"
+        assert any(uri in detail for named, detail in told if named == variable), (uri, told)
     assert main(["validate", "-i", str(tmp_path)]) == 0
     assert "https://portal.example.org/oidc" in capsys.readouterr().out
 

@@ -37,6 +37,7 @@ OF_SETTINGS: tuple[Check, ...] = (
     portal.claims,
     portal.directory,
     portal.instruments,
+    portal.sites,
     portal.nobody,
     portal.overlapping_ids,
     cryosparc.outside_of_cloudlet,

@@ -19,7 +19,7 @@ _ROLE = "ondemand_portal"
 _SERVERNAME, _SCOPE = "ondemand_portal_servername", "ondemand_portal_oidc_scope"
 _CLAIM, _PROVIDER_CLAIM = "ondemand_portal_claim", "ondemand_portal_provider_claim"
 _METADATA, _PROVIDERS = "ondemand_portal_oidc_metadata_url", "ondemand_portal_identity_providers"
-_INSTRUMENTS = "ondemand_portal_instruments"
+_INSTRUMENTS, _SITES = "ondemand_portal_instruments", "ondemand_portal_sites"
 _APPROVED, _HOSTS_APPROVED = "ondemand_portal_approved_users", "podman_host_approved_users"
 
 #: The scope that a claim comes with (OpenID Connect Core 1.0, section 5.4).
@@ -45,6 +45,7 @@ SYSTEM_GROUPS = frozenset(
      "sshd", "ssl-cert", "staff", "sudo", "sys", "systemd-journal", "systemd-network", "tape",
      "tty", "users", "utempter", "utmp", "uucp", "video", "voice", "wheel", "www-data"}
 )  # fmt: skip
+_NAME_A_GROUP = "Name a group of the people who may use it, and of no others."
 #: A part of `podman_host_delegated_uids`: a number, or a range of them.
 _IDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
 
@@ -150,22 +151,18 @@ def instruments(subject: Subject) -> Iterator[Fault]:
     """Instruments that everybody reaches, that stand twice, or that are the portal itself."""
     for portal in _portals(subject):
         first: dict[str, int] = {}
-        for index, entry in portal.instruments():
+        for index, entry in portal.entries(_INSTRUMENTS):
             name, group, address = (_text(entry.get(key)) for key in ("name", "group", "address"))
             if name is not None and first.setdefault(name, index) != index:
+                line = portal.line(_INSTRUMENTS, first[name])
                 yield portal.fault(
                     _INSTRUMENTS,
-                    f"the instrument in line {portal.line(first[name])} has the name {name} too",
+                    f"the instrument in line {line} has the name {name} too",
                     "Change one.",
                     (index, "name"),
                 )
             if group is not None and (problem := _of_group(group, portal.text(f"{_ROLE}_account"))):
-                yield portal.fault(
-                    _INSTRUMENTS,
-                    problem,
-                    "Name a group of the people who may use the instrument, and of no others.",
-                    (index, "group"),
-                )
+                yield portal.fault(_INSTRUMENTS, problem, _NAME_A_GROUP, (index, "group"))
             if address is not None and (problem := portal.own(address)):
                 yield portal.fault(
                     _INSTRUMENTS,
@@ -173,6 +170,26 @@ def instruments(subject: Subject) -> Iterator[Fault]:
                     "Write the instrument's own address.",
                     (index, "address"),
                 )
+
+
+def sites(subject: Subject) -> Iterator[Fault]:
+    """Programs behind the gate that everybody reaches, or whose name is another's."""
+    for portal in _portals(subject):
+        taken = {(portal.text(_SERVERNAME) or "").lower(): "the portal"}
+        for index, entry in portal.entries(_SITES):
+            group, name = (_text(entry.get(key)) for key in ("group", "servername"))
+            if group is not None and (problem := _of_group(group, portal.text(f"{_ROLE}_account"))):
+                yield portal.fault(_SITES, problem, _NAME_A_GROUP, (index, "group"))
+            if name is None:
+                continue
+            if whose := taken.get(name.lower()):
+                yield portal.fault(
+                    _SITES,
+                    f"is {name}, the name of {whose}: a program behind the gate needs its own",
+                    "Give it a name of its own, which leads to the same host.",
+                    (index, "servername"),
+                )
+            taken.setdefault(name.lower(), f"the site in line {portal.line(_SITES, index)}")
 
 
 def nobody(subject: Subject) -> Iterator[Fault]:
@@ -212,11 +229,17 @@ def overlapping_ids(subject: Subject) -> Iterator[Fault]:
                     )
 
 
-def redirect_uri(subject: Subject, host: Host) -> tuple[Value, str] | None:
-    """What the provider must know the portal of ``host`` by, and the value that says so."""
-    value = host.effective(_SERVERNAME) if _has(subject, host, _ROLE) else None
-    name = _Settings(host).text(_SERVERNAME)
-    return (value, f"https://{name}/oidc") if value is not None and name else None
+def redirect_uris(subject: Subject, host: Host) -> Iterator[tuple[Value, Place, str]]:
+    """What the provider must know the portal of ``host`` by, and the values that say so."""
+    here = _Settings(host)
+    value, sites = host.effective(_SERVERNAME), host.effective(_SITES)
+    if not _has(subject, host, _ROLE):
+        return
+    if value is not None and (name := here.text(_SERVERNAME)):
+        yield value, (), f"https://{name}/oidc"
+    for index, entry in here.entries(_SITES):
+        if sites is not None and (name := _text(entry.get("servername"))):
+            yield sites, (index, "servername"), f"https://{name}/oidc"
 
 
 @dataclass(frozen=True)
@@ -237,15 +260,15 @@ class _Settings:
             return None
         return range(int(start), int(start) + int(count))
 
-    def instruments(self) -> Iterator[tuple[int, Mapping[str, object]]]:
-        """The instruments that are mappings, each with its index."""
-        for index, entry in enumerate(_items(self.host.effective(_INSTRUMENTS))):
+    def entries(self, name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+        """The items of a list that are mappings, each with its index."""
+        for index, entry in enumerate(_items(self.host.effective(name))):
             if isinstance(entry, Mapping):
                 yield index, entry
 
-    def line(self, index: int) -> str:
-        """Where an instrument stands, for the other one's message."""
-        value = self.host.effective(_INSTRUMENTS)
+    def line(self, name: str, index: int) -> str:
+        """Where an item of a list stands, for the other one's message."""
+        value = self.host.effective(name)
         return str(at(self.host, value, (index,)).line or "") if value is not None else ""
 
     def own(self, address: str) -> str:
@@ -297,9 +320,9 @@ def _has(subject: Subject, host: Host, role: str) -> bool:
 
 
 def _of_group(group: str, account: str | None) -> str:
-    """Why ``group`` is none of an instrument; empty if it may be."""
+    """Why ``group`` is none of a gate; empty if it may be."""
     if not group.strip():
-        return "is empty: only members of a group may reach an instrument"
+        return "is empty: only members of a group may pass"
     return f"is {group}, a group of the system" if group in {*SYSTEM_GROUPS, account} else ""
 
 

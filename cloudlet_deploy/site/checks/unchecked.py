@@ -68,10 +68,9 @@ def _heaps(subject: Subject, host: Host) -> Iterator[Unchecked]:
 
 
 def _redirects(subject: Subject, host: Host) -> Iterator[Unchecked]:
-    if found := portal.redirect_uri(subject, host):
-        value, uri = found
+    for value, place, uri in portal.redirect_uris(subject, host):
         detail = f"whether the provider knows the redirect URI {uri}: register it there"
-        yield _one(Unsure.DEFERRED, detail, host, value.name, at(host, value))
+        yield _one(Unsure.DEFERRED, detail, host, value.name, at(host, value, place))
 
 
 def _one(why: Unsure, detail: str, host: Host, variable: str, origin: Origin) -> Unchecked:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import socket
 import socketserver
 import sys
@@ -15,6 +17,7 @@ from .settings import API, APP_API, CACHE, DATABASE, PORTS, VIS, WEB, Settings
 #: In the order in which they are started.
 NAMES = ("database", "cache", "command_api", "app", "live")
 _PAGE = b"<!DOCTYPE html><title>CryoSPARC (lab stand-in)</title><h1>CryoSPARC (lab stand-in)</h1>\n"
+_WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def ports(name: str, base: int) -> tuple[int, ...]:
@@ -53,11 +56,30 @@ class _Silent(socketserver.BaseRequestHandler):
 
 class _Page(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if "websocket" in self.headers.get("Upgrade", "").lower():
+            self._upgrade()
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(_PAGE)))
         self.end_headers()
         self.wfile.write(_PAGE)
+
+    def _upgrade(self) -> None:
+        """What a page keeps open (RFC 6455): one message, then silence."""
+        asked = self.headers.get("Sec-WebSocket-Key", "") + _WEBSOCKET
+        accept = base64.b64encode(hashlib.sha1(asked.encode()).digest()).decode()
+        self.send_response(101)
+        for name, value in {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": accept,
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"\x81\x05hello")
+        while self.rfile.read(1):
+            pass
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -28,9 +28,10 @@ RFB = b"RFB 003.008\n"
 
 
 def address(host: str) -> str:
-    """Where a lab host is reached."""
+    """Where a lab host is reached, or a further name of one (``NAME.HOST``)."""
     written = yaml.safe_load((SITE / "lab_connection.yml").read_text())
-    return str(written["all"]["hosts"][host]["ansible_host"])
+    hosts = written["all"]["hosts"]
+    return str(hosts[host if host in hosts else host.partition(".")[2]]["ansible_host"])
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,9 @@ class Visitor:
             answer = self.ask(path, host=there.hostname or host)
         raise AssertionError(f"sent round in circles: {answer.url}")
 
-    def log_in(self, sub: str) -> Answer:
-        """Become ``sub`` at the provider; the answer is what the portal says then."""
-        page = self.follow(HOME)
+    def log_in(self, sub: str, *, host: str = PORTAL, path: str = HOME) -> Answer:
+        """Become ``sub`` at the provider; the answer is what is said then."""
+        page = self.follow(path, host=host)
         assert page.status == 200 and page.url.startswith(f"https://{IDP}/"), (
             page.status,
             page.url,
@@ -129,7 +130,7 @@ class Visitor:
             headers={"Content-Type": "application/x-www-form-urlencoded"},
         )  # fmt: skip
         back = urlsplit(sent.headers["Location"])
-        return self.follow(f"{back.path}?{back.query}", host=back.hostname or PORTAL)
+        return self.follow(f"{back.path}?{back.query}", host=back.hostname or host)
 
     def websocket(self, path: str) -> tuple[int, bytes]:
         """The status of an upgrade, and the first message where it was granted."""
@@ -137,16 +138,16 @@ class Visitor:
             return line.status, line.first
 
     @contextmanager
-    def watching(self, path: str) -> Iterator[Line]:
+    def watching(self, path: str, *, host: str = PORTAL) -> Iterator[Line]:
         """An open websocket, as far as it was granted."""
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
-            f"GET {path} HTTP/1.1", f"Host: {PORTAL}", "Upgrade: websocket", "Connection: Upgrade",
+            f"GET {path} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade",
             f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13",
-            "Sec-WebSocket-Protocol: binary", f"Origin: https://{PORTAL}",
-            *(f"{name}: {value}" for name, value in self._jar(PORTAL).items()),
+            "Sec-WebSocket-Protocol: binary", f"Origin: https://{host}",
+            *(f"{name}: {value}" for name, value in self._jar(host).items()),
         ]  # fmt: skip
-        with self._connect(PORTAL) as peer:
+        with self._connect(host) as peer:
             peer.sendall("\r\n".join([*lines, "", ""]).encode())
             stream = peer.makefile("rb")
             status = int(stream.readline().split()[1])

@@ -1,0 +1,102 @@
+"""The portal, its gate and its front on a machine that enforces SELinux.
+
+What people may and may not is asked by the tests of the scenario ``cloudlet`` themselves, which
+runs in a container, without SELinux.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cloudlet_deploy import content
+from cloudlet_deploy.lab import portal
+from tests.lab.conftest import TestLab, made, needs_devices, set_values
+
+pytestmark = [pytest.mark.lab, pytest.mark.soak, needs_devices]
+PORTAL, STORE = "portal.lab.test", "store.lab.test"
+SCENARIO = content.root() / "molecule" / "cloudlet" / "tests"
+#: A program behind the gate, at a port that the policy gives to nobody.
+SITE = {"name": "page", "servername": f"page.{PORTAL}", "port": 61000, "group": "instrument"}
+LOG = "/var/log/audit/audit.log"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestLab]:
+    definition = tmp_path_factory.mktemp("portal") / "site"
+    shutil.copytree(content.root() / "inventories" / "lab-portal", definition)
+    hosts = yaml.safe_load((definition / "hosts.yml").read_text())
+    hosts["portal"]["hosts"][PORTAL] = {"lab_image": "vm"}
+    # Its image has the archive of the pod's.
+    hosts["lab_store"] = {"hosts": {STORE: {"lab_image": "portal13"}}}
+    (definition / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    set_values(
+        definition / "group_vars" / "cloudlet.yml",
+        selinux_accept_mode="",
+        selinux_routes=[{"port": 8443}],
+        ondemand_portal_sites=[SITE],
+    )
+    with made("t-portal-selinux", "--from", str(definition)) as found:
+        send = found.ssh(STORE, f"cat {portal.ARCHIVE}")
+        take = found.ssh(PORTAL, f"cat >{portal.ARCHIVE}")
+        with subprocess.Popen(send, stdout=subprocess.PIPE) as sending:
+            subprocess.run(take, stdin=sending.stdout, check=True)
+        done = found.cli("apply", "--yes", "--no-preflight", timeout=2400)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert found.run(PORTAL, "getenforce").stdout == "Enforcing\n"
+        yield found
+
+
+@pytest.fixture
+def ephemeral(lab: TestLab, tmp_path: Path) -> Path:
+    """Where the scenario's tests look for its site."""
+    (tmp_path / "site").symlink_to(lab.site)
+    return tmp_path
+
+
+@pytest.mark.parametrize("module", ["test_gate", "test_portal"])
+def test_people_may_what_they_may_without_it(ephemeral: Path, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{module}.py"],
+        cwd=SCENARIO,
+        env={**os.environ, "MOLECULE_EPHEMERAL_DIRECTORY": str(ephemeral)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr
+
+
+def test_a_program_behind_the_gate_is_reached(
+    lab: TestLab, ephemeral: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host's Apache may read who may come, and relay to its port."""
+    monkeypatch.setenv("MOLECULE_EPHEMERAL_DIRECTORY", str(ephemeral))
+    monkeypatch.syspath_prepend(SCENARIO)
+    visitor = importlib.import_module("visitor")
+    lab.run(
+        PORTAL,
+        "mkdir -p /srv/page && echo 'the program' >/srv/page/index.html && systemd-run --unit=page"
+        f" --property=User=nobody python3 -m http.server {SITE['port']} --directory /srv/page",
+    )
+    for sub, status in {"alice": 200, "bob": 403}.items():
+        answer = visitor.Visitor().log_in(sub, host=SITE["servername"], path="/")
+        assert (answer.status, "the program" in answer.text) == (status, sub == "alice"), answer
+
+
+def test_nothing_of_it_was_denied(lab: TestLab) -> None:
+    log = lab.run(PORTAL, f"grep type=AVC {LOG}; true").stdout.splitlines()
+    assert [line for line in log if "denied" in line] == []
+    booleans = lab.run(PORTAL, "getsebool httpd_can_network_relay httpd_can_network_connect").stdout
+    assert booleans.split() == [
+        *("httpd_can_network_relay", "-->", "on"),
+        *("httpd_can_network_connect", "-->", "off"),
+    ]

@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     "--datanode", multiple=True, metavar="HOST", help="A data node of it; may be given repeatedly."
 )
 @click.option("--ca-files", metavar="DIR", help="Directory with the CA files by hash.")
+@click.option("--portal", metavar="HOST", help="The host of the portal, of a cloudlet.")
+@click.option(
+    "--cryosparc",
+    metavar="HOST",
+    help="The host of CryoSPARC, of a cloudlet that has it; it may be the portal's.",
+)
 @output_option
 def command(
     *,
@@ -42,13 +48,15 @@ def command(
     namenode: str | None,
     datanode: tuple[str, ...],
     ca_files: str | None,
+    portal: str | None,
+    cryosparc: str | None,
     output: str,
 ) -> ExitCode:
     """Write a new site into DIRECTORY, which must be new or empty.
 
     Every setting is in the files with its meaning. What only you can know has a
-    placeholder; these are listed at the end. The options that name hosts and CA
-    files are those of a storage element.
+    placeholder; these are listed at the end. --portal and --cryosparc are for a
+    cloudlet; all other options that name hosts and CA files, for a storage element.
 
     \b
     Examples:
@@ -60,6 +68,8 @@ def command(
           --datanode data1.example.org --transfer data1.example.org \\
           --datanode data2.example.org --transfer data2.example.org
       cloudlet-deploy init mycloudlet --kind cloudlet
+      cloudlet-deploy init mycloudlet --kind cloudlet \\
+          --portal cloudlet.example.org --cryosparc cloudlet.example.org
     """
     from cloudlet_deploy.site import scaffold  # --help needs none of it
 
@@ -71,6 +81,8 @@ def command(
         ca_files=path,
         namenode=namenode,
         datanodes=tuple(dict.fromkeys(datanode)),
+        portal=portal,
+        cryosparc=cryosparc,
     )
     scaffold.write(site, directory)
     if output == "json":

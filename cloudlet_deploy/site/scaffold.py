@@ -52,11 +52,14 @@ def render(
     ca_files: str | None = None,
     namenode: str | None = None,
     datanodes: tuple[str, ...] = (),
+    portal: str | None = None,
+    cryosparc: str | None = None,
 ) -> Scaffold:
     """The files of a new site of ``kind`` (a key of ``components.KINDS``).
 
-    Hosts that are None or empty, and ``ca_files``, become placeholders; all of them belong to a
-    storage element. With a name node, or data nodes, its storage is HDFS.
+    Hosts that are None or empty, and ``ca_files``, become placeholders. ``portal`` and
+    ``cryosparc`` belong to a cloudlet, all others to a storage element. With a name node, or data
+    nodes, its storage is HDFS; without ``cryosparc`` a cloudlet has none of its settings.
 
     Raises:
         UsageError: the kind is not available or has none of what is given, or a host name is
@@ -67,13 +70,19 @@ def render(
             f"Sites of the kind {kind!r} are not available in this release.",
             next_step=f"Available: --kind {', '.join(components.KINDS)}.",
         )
-    hosts = (door, *transfer, namenode, *datanodes)
-    if kind != "storage-element" and any((*hosts, ca_files)):
+    of_storage = (door, *transfer, namenode, *datanodes)
+    of_cloudlet = (portal, cryosparc)
+    if kind != "storage-element" and any((*of_storage, ca_files)):
         raise UsageError(
             f"A site of the kind {kind} has no door, transfer server, HDFS or CA files.",
-            next_step="Leave those options out, and name its hosts in the site's hosts.yml.",
+            next_step="Leave those options out; its hosts are given by --portal and --cryosparc.",
         )
-    for host in hosts:
+    if kind != "cloudlet" and any(of_cloudlet):
+        raise UsageError(
+            f"A site of the kind {kind} has no portal and no CryoSPARC.",
+            next_step="Leave those options out, or add --kind cloudlet.",
+        )
+    for host in (*of_storage, *of_cloudlet):
         if host is not None and not _HOST.match(host):
             raise UsageError(
                 f"{host!r} is no host name.",
@@ -87,14 +96,18 @@ def render(
         "hdfs": bool(namenode or datanodes),
         "namenode": namenode,
         "datanodes": datanodes,
+        "portal": portal,
+        "cryosparc": cryosparc,
     }
     files: dict[str, str] = {}
     fill_in: list[FillIn] = []
     for template in sorted(directory.rglob("*.j2")):
         name = str(template.relative_to(directory).with_suffix(""))
         writer = _Writer()
-        files[name] = _render(template, {**given, **writer.functions()})
-        fill_in += writer.fill_in(name, files[name])
+        # A file that is empty belongs to what the site has not.
+        if text := _render(template, {**given, **writer.functions()}):
+            files[name] = text
+            fill_in += writer.fill_in(name, text)
     return Scaffold(files, tuple(fill_in))
 
 
@@ -149,6 +162,7 @@ class _Writer:
         return {
             "setting": self._setting,
             "example": self._example,
+            "defaults": self._defaults,
             "rest": self._rest,
             "placeholder": self._placeholder,
         }
@@ -173,6 +187,14 @@ class _Writer:
         self._written.add(name)
         return _comment(self._options[name], note) + _commented_out(name, value)
 
+    def _defaults(self, *names: str) -> str:
+        """Settings that may stay as they are, commented out."""
+        self._written.update(names)
+        return "\n".join(
+            _comment(self._options[name]) + _commented_out(name, self._options[name].default)
+            for name in names
+        )
+
     def _rest(self, role: str, *left_out: str) -> str:
         """All other settings of ``role`` with their defaults, commented out."""
         options = schema.role_specs()[role].options
@@ -180,7 +202,7 @@ class _Writer:
         parts = (
             self._setting(name, _sample(option), fill_in=True)
             if option.required
-            else _comment(option) + _commented_out(name, option.default)
+            else self._defaults(name)
             for name, option in options.items()
             if name not in done
         )
@@ -204,20 +226,24 @@ def _sets(line: str, setting: str) -> bool:
 
 
 def _comment(option: Option, note: str = "") -> str:
+    told = [schema.plain(paragraph) for paragraph in option.description]
+    if option.options:
+        told.append(f"Keys: {', '.join(option.options)}.")
+    told.append(note)
+    if option.choices:
+        told.append(f"One of: {', '.join(str(one) or 'empty' for one in option.choices)}.")
     text = "\n".join(
         textwrap.fill(
-            schema.plain(paragraph),
+            paragraph,
             _WIDTH,
             initial_indent="# ",
             subsequent_indent="# ",
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for paragraph in (*option.description, note)
+        for paragraph in told
         if paragraph
     )
-    if option.choices:
-        text += f"\n# One of: {', '.join(str(one) or 'empty' for one in option.choices)}."
     return f"{text}\n"
 
 

@@ -17,6 +17,8 @@ from cloudlet_deploy.cli import main
 from cloudlet_deploy.errors import UsageError
 from cloudlet_deploy.site import components, scaffold, schema
 from cloudlet_deploy.site.validation import unchecked, validate
+from cloudlet_deploy.smoke.cloudlet import wanted as smoke_wanted
+from cloudlet_deploy.smoke.settings import of_site
 from tests.unit.site_draft import PASSWORD, RIGHT
 
 
@@ -38,6 +40,15 @@ SECRETS = {
     "ondemand_portal_oidc_client_secret": "vault_oidc_client_secret",
     "ondemand_portal_ldap_bind_password": "vault_ldap_bind_password",
 }
+#: The same of CryoSPARC.
+CRYOSPARC = {
+    f"cryosparc_{part}_{what}" for part in ("master", "worker") for what in ("archive", "checksum")
+}
+OF_CRYOSPARC = {
+    "cryosparc_license": "vault_cryosparc_license",
+    "cryosparc_users[0].password": "vault_cryosparc_password",
+}
+ONE_HOST = ("--kind", "cloudlet", "--portal", "c.lab", "--cryosparc", "c.lab")
 
 
 def _init(directory: Path, *options: str) -> None:
@@ -144,47 +155,113 @@ def test_a_new_cloudlet_validates(tmp_path: Path) -> None:
     assert {"cloudlet.example.org", "podman_host_approved_users", *PORTAL, *SECRETS} <= settings
 
 
+def test_the_hosts_of_a_cloudlet_are_given(tmp_path: Path) -> None:
+    output = _json_of(tmp_path / "new", "--kind", "cloudlet", "--portal", "p.lab")
+    groups = site.load(tmp_path / "new").groups
+    assert groups["cloudlet"] == groups["portal"] == ("p.lab",)
+    assert "cryosparc" not in groups
+    assert not (tmp_path / "new/group_vars/cryosparc.yml").exists()
+    assert "cloudlet.example.org" not in {item["setting"] for item in output["fill_in"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "portal", "cryosparc"),
+    [
+        (["--portal", "c.lab", "--cryosparc", "c.lab"], "c.lab", "c.lab"),
+        (["--portal", "p.lab", "--cryosparc", "c.lab"], "p.lab", "c.lab"),
+        (["--cryosparc", "c.lab"], "cloudlet.example.org", "c.lab"),
+        (["--cryosparc", "cloudlet.example.org"], "cloudlet.example.org", "cloudlet.example.org"),
+    ],
+)
+def test_a_cloudlet_with_cryosparc_validates(
+    tmp_path: Path, options: list[str], portal: str, cryosparc: str
+) -> None:
+    _init(tmp_path / "new", "--kind", "cloudlet", *options)
+    assert _placeholders(tmp_path / "new") == {*PORTAL, *CRYOSPARC}
+    groups = site.load(tmp_path / "new").groups
+    assert groups["portal"] == (portal,)
+    assert groups["cryosparc"] == (cryosparc,)
+    assert groups["cloudlet"] == tuple(dict.fromkeys((portal, cryosparc)))
+
+
+def test_what_only_the_admin_of_a_cryosparc_has_is_named(tmp_path: Path) -> None:
+    output = _json_of(tmp_path / "new", "--kind", "cloudlet", "--cryosparc", "c.lab")
+    settings = {item["setting"] for item in output["fill_in"]}
+    assert {*CRYOSPARC, "cryosparc_version", "cryosparc_uid", "cryosparc_users"} <= settings
+
+
+def _variables(directory: Path) -> list[Path]:
+    return [path for path in (directory / "group_vars").rglob("*") if path.is_file()]
+
+
 def test_every_variable_of_a_cloudlet_stands_there_with_its_meaning(tmp_path: Path) -> None:
-    _init(tmp_path / "new", "--kind", "cloudlet")
-    text = "\n".join(path.read_text() for path in (tmp_path / "new/group_vars").iterdir())
+    _init(tmp_path / "new", *ONE_HOST)
+    text = "\n".join(path.read_text() for path in _variables(tmp_path / "new"))
     flat = " ".join(re.sub("^# ", "", text, flags=re.MULTILINE).split())
-    for role in components.of_host(site.load(tmp_path / "new").hosts["cloudlet.example.org"]):
-        for name, option in schema.role_specs()[role].options.items():
-            if not name.endswith("_state"):
-                assert len(re.findall(f"^(?:# )?{name}:", text, re.MULTILINE)) == 1, name
-                assert schema.plain(option.description[0]) in flat, name
+    roles = components.of_host(site.load(tmp_path / "new").hosts["c.lab"])
+    assert {"ondemand_portal", "cryosparc", "cryosparc_lane", "data_watch"} <= set(roles)
+    options = {
+        name: one for role in roles for name, one in schema.role_specs()[role].options.items()
+    }
+    smoke = schema.role_specs()["smoke"].options
+    options |= {name: smoke[name] for name in ("smoke_hops", "smoke_mounts", "smoke_hop_port")}
+    for name, option in options.items():
+        if not name.endswith("_state"):
+            assert len(re.findall(f"^(?:# )?{name}:", text, re.MULTILINE)) == 1, name
+            assert schema.plain(option.description[0]) in flat, name
+            assert not option.options or f"Keys: {', '.join(option.options)}." in flat, name
 
 
 def test_the_examples_of_a_cloudlet_can_be_used_as_they_are(tmp_path: Path) -> None:
-    _init(tmp_path / "new", "--kind", "cloudlet")
-    examples = ("data_mounts_cifs", "data_mounts_sshfs", "ondemand_portal_instruments")
-    for path in (tmp_path / "new/group_vars").iterdir():
+    _init(tmp_path / "new", *ONE_HOST)
+    examples = (
+        "cryosparc_gpus",
+        "cryosparc_lane_clusters",
+        "data_mounts_cifs",
+        "data_mounts_sshfs",
+        "data_watch_directories",
+        "ondemand_portal_instruments",
+        "smoke_hops",
+        "smoke_mounts",
+    )
+    for path in _variables(tmp_path / "new"):
         lines = path.read_text().splitlines()
         for number in (n for n, line in enumerate(lines) if line[2:-1] in examples):
             for at in range(number, lines.index("", number)):
                 lines[at] = lines[at].removeprefix("# ")
         path.write_text("\n".join(lines))
-    values = site.load(tmp_path / "new").hosts["cloudlet.example.org"].values
-    assert all(values[name].value for name in examples)
-    assert _placeholders(tmp_path / "new") == {*PORTAL, "data_mounts_sshfs[0].key_file"}
+    hosts = tmp_path / "new/hosts.yml"
+    kept, ends = hosts.read_text().split("  # hosts:\n")
+    hosts.write_text(f"{kept}  hosts:\n{ends.replace('  # ', '  ')}")
+    loaded = site.load(tmp_path / "new")
+    assert all(loaded.hosts["c.lab"].values[name].value for name in examples)
+    keys = {"data_mounts_sshfs[0].key_file", "cryosparc_lane_clusters[0].key_file"}
+    assert _placeholders(tmp_path / "new") == {*PORTAL, *CRYOSPARC, *keys}
+    ways = smoke_wanted(loaded, of_site(loaded)).hops
+    assert {(way.source, way.target) for way in ways} == {
+        ("camera.example.org", "c.lab"),
+        ("c.lab", "login.cluster.example.org"),
+    }
 
 
 def test_secrets_of_a_cloudlet_are_in_a_vault_that_the_admin_makes(tmp_path: Path) -> None:
-    _init(tmp_path / "new", "--kind", "cloudlet")
+    _init(tmp_path / "new", *ONE_HOST)
+    secrets = SECRETS | OF_CRYOSPARC
     told = {one.variable: one.detail for one in unchecked(site.load(tmp_path / "new"))}
-    for variable, name in SECRETS.items():
+    for variable, name in secrets.items():
         assert told[variable] == f"{name} is not in the inventory"
         assert f"    {name}: ..." in (tmp_path / "new/README.md").read_text()
     vault = tmp_path / "new/group_vars/all/vault.yml"
-    vault.parent.mkdir()
-    text = "".join(f"{name}: geheim\n" for name in SECRETS.values())
+    text = "".join(f"{name}: geheim\n" for name in secrets.values())
     secret = ("default", VaultSecret(PASSWORD.encode()))
     vault.write_bytes(VaultLib([secret]).encrypt(text, secret[1]))
-    assert _placeholders(tmp_path / "new") == PORTAL
+    assert _placeholders(tmp_path / "new") == {*PORTAL, *CRYOSPARC}
     opened = site.load(tmp_path / "new", vault=RIGHT)
-    assert not {one.variable for one in unchecked(opened)} & SECRETS.keys()
-    values = opened.hosts["cloudlet.example.org"].values
+    assert not {one.variable for one in unchecked(opened)} & secrets.keys()
+    values = opened.hosts["c.lab"].values
     assert all(values[name].value == "geheim" and values[name].secret for name in SECRETS)
+    assert values["cryosparc_license"].value == "geheim"
+    assert "'password': 'geheim'" in str(values["cryosparc_users"].value)
 
 
 @pytest.mark.parametrize("name", ["file", "full"])
@@ -213,6 +290,9 @@ def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
         (["--kind", "cloudlet", "--transfer", "a.b"], "Leave those options out"),
         (["--kind", "cloudlet", "--datanode", "a.b"], "Leave those options out"),
         (["--kind", "cloudlet", "--ca-files", "/ca"], "Leave those options out"),
+        (["--portal", "a.b"], "A site of the kind storage-element has no portal"),
+        (["--cryosparc", "a.b"], "or add --kind cloudlet"),
+        (["--kind", "cloudlet", "--cryosparc", "a b"], "'a b' is no host name"),
         (["--door", "no host"], "'no host' is no host name"),
         (["--door", "a: {b"], "is no host name"),
         (["--transfer", "-x."], "is no host name"),

@@ -107,16 +107,23 @@ def mount_faults(cifs, sshfs):
     for one in [*cifs, *sshfs]:
         if not hasattr(one, "get"):
             raise AnsibleFilterError("%s is no mount: write a mapping with name and where." % one)
-    found = []
+    return [
+        "%s has %s: %s." % (variable, problem, remedy)
+        for variable, _, problem, remedy in faults_of(cifs, sshfs)
+    ]
+
+
+def faults_of(cifs, sshfs):
+    """The same as data: each (variable, index in it, problem, remedy)."""
     for variable, mounts, of_kind in (
         ("data_mounts_cifs", cifs, _cifs_faults),
         ("data_mounts_sshfs", sshfs, _sshfs_faults),
     ):
-        for one in mounts:
+        for index, one in enumerate(mounts):
             label = str(one.get("name", "?"))
             for problem, remedy in [*_common_faults(one), *of_kind(one)]:
-                found.append("%s has in %s %s: %s." % (variable, label, problem, remedy))
-    return found + list(_clashes(cifs, sshfs))
+                yield variable, index, "in %s %s" % (label, problem), remedy
+    yield from _clashes(cifs, sshfs)
 
 
 def _common_faults(one):
@@ -271,23 +278,28 @@ def _hashed(pattern, name):
 
 
 def _clashes(cifs, sshfs):
-    mounts = [("data_mounts_cifs", one) for one in cifs]
-    mounts += [("data_mounts_sshfs", one) for one in sshfs]
-    for at, (variable, one) in enumerate(mounts):
-        for _, other in mounts[:at]:
-            if one.get("name") == other.get("name"):
-                yield "%s has the name %s twice: name each mount once." % (variable, one["name"])
-            here, there = (posixpath.normpath(str(m.get("where"))) for m in (one, other))
-            if here == there:
-                yield (
-                    "%s has %s and %s at %s: one would hide the other, give each its own place."
-                    % (variable, other.get("name"), one.get("name"), here)
-                )
-            elif (here + "/").startswith(there + "/") or (there + "/").startswith(here + "/"):
-                yield (
-                    "%s has %s at %s and %s at %s: one lies below the other, put them side by side."
-                    % (variable, other.get("name"), there, one.get("name"), here)
-                )
+    mounts = [("data_mounts_cifs", *each) for each in enumerate(cifs)]
+    mounts += [("data_mounts_sshfs", *each) for each in enumerate(sshfs)]
+    for at, (variable, index, one) in enumerate(mounts):
+        for _, _, other in mounts[:at]:
+            for problem, remedy in _clash(one, other):
+                yield variable, index, problem, remedy
+
+
+def _clash(one, other):
+    if one.get("name") == other.get("name"):
+        yield "the name %s twice" % one["name"], "name each mount once"
+    here, there = (posixpath.normpath(str(m.get("where"))) for m in (one, other))
+    if here == there:
+        yield (
+            "%s and %s at %s" % (other.get("name"), one.get("name"), here),
+            "one would hide the other, give each its own place",
+        )
+    elif (here + "/").startswith(there + "/") or (there + "/").startswith(here + "/"):
+        yield (
+            "%s at %s and %s at %s" % (other.get("name"), there, one.get("name"), here),
+            "one lies below the other, put them side by side",
+        )
 
 
 # ---- keys ------------------------------------------------------------------------------------

@@ -235,7 +235,11 @@ def test_the_examples_of_a_cloudlet_can_be_used_as_they_are(tmp_path: Path) -> N
     hosts.write_text(f"{kept}  hosts:\n{ends.replace('  # ', '  ')}")
     loaded = site.load(tmp_path / "new")
     assert all(loaded.hosts["c.lab"].values[name].value for name in examples)
-    keys = {"data_mounts_sshfs[0].key_file", "cryosparc_lane_clusters[0].key_file"}
+    keys = {
+        f"{name}[0].{key}"
+        for name in ("data_mounts_sshfs", "cryosparc_lane_clusters")
+        for key in ("key_file", "known_hosts[0]")
+    }
     assert _placeholders(tmp_path / "new") == {*PORTAL, *CRYOSPARC, *keys}
     ways = smoke_wanted(loaded, of_site(loaded)).hops
     assert {(way.source, way.target) for way in ways} == {

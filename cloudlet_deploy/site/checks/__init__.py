@@ -8,6 +8,7 @@ from cloudlet_deploy.site.checks import (
     credentials,
     cryosparc,
     cryosparc_lane,
+    data_mounts,
     groups,
     memory,
     names,
@@ -44,6 +45,7 @@ OF_SETTINGS: tuple[Check, ...] = (
     cryosparc.ports,
     cryosparc.users,
     cryosparc_lane.lanes,
+    data_mounts.mounts,
     secrets.in_plain_text,
 )
 #: What is in files on this machine that the inventory names.

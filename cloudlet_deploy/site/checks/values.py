@@ -32,12 +32,17 @@ def wrong_values(subject: Subject) -> Iterator[Fault]:
         for option in subject.options(host):
             value = host.values.get(option.name)
             if value is not None:
-                yield from _Walk(host, value).faults(option, value.value, ())
+                yield from of_spec(host, option, value)
             elif option.required and not host.locked_files:
                 missing.setdefault(option.name, []).append(host)
                 declared[option.name] = option
     for name, hosts in missing.items():
         yield _missing(declared[name], hosts)
+
+
+def of_spec(host: Host, option: Option, value: Value) -> Iterator[Fault]:
+    """What the spec of ``option`` has against ``value``, part by part."""
+    return _Walk(host, value).faults(option, value.value, ())
 
 
 def _missing(option: Option, hosts: list[Host]) -> Fault:

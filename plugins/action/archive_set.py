@@ -4,33 +4,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import tempfile
-
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
-
-_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
-_URL = re.compile(r"^(https?|ftp)://")
-_BLOCK = 1 << 20
-
-
-def _digest(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(_BLOCK), b""):
-            digest.update(block)
-    return "sha256:" + digest.hexdigest()
-
-
-def _cache():
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.path.join(base, "cloudlet-deploy", "archives")
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    return path
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils import archives
 
 
 class ActionModule(ActionBase):
@@ -48,7 +24,7 @@ class ActionModule(ActionBase):
         if args.get("state", "present") == "absent":
             result.update(self._ask(args, task_vars))
             return result
-        if not _CHECKSUM.fullmatch(str(checksum)):
+        if not archives.is_checksum(checksum):
             raise AnsibleActionFail(
                 "archive_set: the checksum of %s is %r: write sha256: and 64 hexadecimal digits."
                 % (archive, checksum)
@@ -71,37 +47,16 @@ class ActionModule(ActionBase):
 
     def _source(self, archive, checksum):
         """Path on the controller of the archive, checked."""
-        if not _URL.match(archive):
-            try:
-                found = _digest(archive)
-            except OSError as exc:
-                raise AnsibleActionFail("%s cannot be read: %s." % (archive, exc.strerror)) from exc
-            return self._checked(archive, archive, found, checksum)
-        kept = os.path.join(_cache(), checksum.partition(":")[2])
-        if not os.path.exists(kept) or _digest(kept) != checksum:
-            self._fetch(archive, kept, checksum)
-        return kept
-
-    def _fetch(self, url, kept, checksum):
-        fd, part = tempfile.mkstemp(dir=os.path.dirname(kept))
+        remote = archives.is_url(archive)
         try:
-            with os.fdopen(fd, "wb") as stream:
-                answer = open_url(url, timeout=60)
-                for block in iter(lambda: answer.read(_BLOCK), b""):
-                    stream.write(block)
-            self._checked(url, part, _digest(part), checksum)
-            os.replace(part, kept)
-        except OSError as exc:
-            raise AnsibleActionFail("%s cannot be fetched: %s." % (url, exc)) from exc
-        finally:
-            if os.path.exists(part):
-                os.unlink(part)
-
-    def _checked(self, name, path, found, wanted):
-        if found != wanted:
+            return (archives.fetched if remote else archives.checked)(archive, checksum)
+        # Without a cause, whose words Ansible would add to the message.
+        except archives.WrongArchive as exc:
             raise AnsibleActionFail(
                 "%s has the checksum %s, not %s as the inventory says. It is damaged, or another "
                 "version: compare both with what its origin publishes. It was not %s."
-                % (name, found, wanted, self.USED)
-            )
-        return path
+                % (archive, exc.found, checksum, self.USED)
+            ) from None
+        except OSError as exc:
+            how, why = ("fetched", exc) if remote else ("read", exc.strerror)
+            raise AnsibleActionFail("%s cannot be %s: %s." % (archive, how, why)) from None

@@ -4,18 +4,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import tempfile
-
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.urls import open_url
 from ansible.plugins.action import ActionBase
-
-_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}")
-_URL = re.compile(r"^(https?|ftp)://")
-_BLOCK = 1 << 20
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils import archives
 
 
 class ActionModule(ActionBase):
@@ -68,68 +59,33 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(
                 "%s is not set: name the vendor's archive of %s." % (variable, args["version"])
             )
-        if not _CHECKSUM.fullmatch(str(checksum)):
+        if not archives.is_checksum(checksum):
             raise AnsibleActionFail(
                 "cryosparc_%s_checksum is %r: write sha256: and 64 hexadecimal digits, as "
                 "sha256sum tells them of the archive." % (part, checksum)
             )
-        if not _URL.match(archive):
-            return archive if on_host else self._checked(variable, archive, archive, checksum)
-        if on_host:
+        remote = archives.is_url(archive)
+        if on_host and remote:
             raise AnsibleActionFail(
                 "%s is a URL, and cryosparc_archives_on is host: URLs are fetched by the "
                 "controller." % variable
             )
-        kept = os.path.join(_cache(), checksum.partition(":")[2])
-        if not os.path.exists(kept) or _digest(kept) != checksum:
-            self._fetch(variable, archive, args, kept, checksum)
-        return kept
-
-    def _fetch(self, variable, archive, args, kept, checksum):
+        if on_host:
+            return archive
         license_id = str(args["license"])
         url = archive.replace("{license}", license_id).replace("{version}", str(args["version"]))
-        fd, part = tempfile.mkstemp(dir=os.path.dirname(kept))
         try:
-            with os.fdopen(fd, "wb") as stream:
-                answer = open_url(url, timeout=60)
-                for block in iter(lambda: answer.read(_BLOCK), b""):
-                    stream.write(block)
-            self._checked(variable, archive, part, checksum)
-            os.replace(part, kept)
-        except OSError as exc:
-            # Some errors name the address.
-            why = str(exc).replace(license_id, "***")
-            raise AnsibleActionFail("%s cannot be fetched: %s." % (variable, why)) from None
-        finally:
-            if os.path.exists(part):
-                os.unlink(part)
-
-    def _checked(self, variable, name, path, wanted):
-        try:
-            found = _digest(path)
-        except OSError as exc:
-            raise AnsibleActionFail(
-                "%s: %s cannot be read: %s." % (variable, name, exc.strerror)
-            ) from exc
-        if found != wanted:
+            return (
+                archives.fetched(url, checksum) if remote else archives.checked(archive, checksum)
+            )
+        except archives.WrongArchive as exc:
             raise AnsibleActionFail(
                 "%s: the archive has the checksum %s, not %s as the inventory says. It is damaged, "
                 "cut short, or of another version: fetch it again. Nothing was unpacked."
-                % (variable, found, wanted)
-            )
-        return path
-
-
-def _digest(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(_BLOCK), b""):
-            digest.update(block)
-    return "sha256:" + digest.hexdigest()
-
-
-def _cache():
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.path.join(base, "cloudlet-deploy", "archives")
-    os.makedirs(path, mode=0o700, exist_ok=True)
-    return path
+                % (variable, exc.found, checksum)
+            ) from None
+        except OSError as exc:
+            how, why = ("fetched", exc) if remote else ("read", exc.strerror)
+            told = "%s: %s cannot be %s: %s." % (variable, archive, how, why)
+            # Some errors name the address.
+            raise AnsibleActionFail(told.replace(license_id, "***")) from None

@@ -21,6 +21,7 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import cryosparc_v
 from ansible_collections.cloudlet.deploy.plugins.module_utils.cryosparc_program import Programs
 from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import Ledger
 from ansible_collections.cloudlet.deploy.plugins.module_utils.idmaps import Refused
+from ansible_collections.cloudlet.deploy.plugins.plugin_utils import archives
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -268,7 +269,7 @@ def _fetching(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: Any) -> A
         asked.append(url)
         return answer(url)
 
-    monkeypatch.setattr(action, "open_url", open_url)
+    monkeypatch.setattr(archives, "open_url", open_url)
     own = object.__new__(action.ActionModule)
     args = {
         "master_archive": "https://example.org/master-{version}/{license}",
@@ -290,6 +291,30 @@ def test_a_url_gets_the_license_and_is_fetched_once(
     assert asked == [f"https://example.org/master-v5.0.1/{LICENSE}"]
     assert Path(kept).read_bytes() == b"an archive"
     assert LICENSE not in kept
+
+
+def test_a_kept_archive_that_was_damaged_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"an archive")
+    own, args, asked = _fetching(monkeypatch, tmp_path, lambda _: source.open("rb"))
+    kept = Path(own._source("master", args, False))
+    kept.write_bytes(b"an arch")
+    assert Path(own._source("master", args, False)).read_bytes() == b"an archive"
+    assert len(asked) == 2
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_an_archive_on_the_controller_that_is_not_there(tmp_path: Path) -> None:
+    own = object.__new__(action.ActionModule)
+    path = str(tmp_path / "100%s")
+    args = {"master_archive": path, "master_checksum": "sha256:" + 64 * "0", "license": LICENSE}
+    with pytest.raises(AnsibleActionFail) as failed:
+        own._source("master", args | {"version": "v5.0.1"}, False)
+    assert str(failed.value) == (
+        f"cryosparc_master_archive: {path} cannot be read: No such file or directory."
+    )
 
 
 @pytest.mark.parametrize("wrong", ["content", "address"])

@@ -20,8 +20,8 @@ class Result(NamedTuple):
     err: str
 
 
-def run(argv, timeout=None, environment=None):
-    """Run ``argv`` without a shell, in the C locale, without standard input.
+def run(argv, timeout=None, environment=None, stdin=subprocess.DEVNULL):
+    """Run ``argv`` without a shell, in the C locale; ``stdin`` is bytes, or an open file.
 
     Never raises for a command that fails: one that does not exist has the code 127, one
     that takes more than ``timeout`` seconds 124.
@@ -32,7 +32,7 @@ def run(argv, timeout=None, environment=None):
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            **{"input" if isinstance(stdin, bytes) else "stdin": stdin},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             timeout=timeout,

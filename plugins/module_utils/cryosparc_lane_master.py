@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils import user_manager
 from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result, run, tail
@@ -20,10 +19,7 @@ class CryoSparc:
 
     def __init__(self, account, master, run=run):
         self.account, self.master, self._run = account, master, run
-        try:
-            self._entry = pwd.getpwnam(account)
-        except KeyError:
-            self._entry = None
+        self._entry = user_manager.entry_of(account)
 
     def shell(self, text, *arguments, timeout=_PATIENCE):
         """Run ``text`` by bash as the account, with ``arguments`` as $1 and so on."""

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import subprocess
 import tarfile
 
-from ansible_collections.cloudlet.deploy.plugins.module_utils import user_manager
-from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import Result, run, tail
+from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import run, tail
+from ansible_collections.cloudlet.deploy.plugins.module_utils.podman import Podman
 
 #: Podman's storage below a home, unless storage.conf moved it.
 _STORAGE = ".local/share/containers/storage"
@@ -65,25 +63,15 @@ def _json(archive, name):
     return json.load(member)
 
 
-class Store:
-    """The images of one account."""
+class Store(Podman):
+    """The images that it has."""
 
-    def __init__(self, account, runner=run, timeout=1800):
-        self.account = account
-        self._run = runner
-        self._timeout = timeout
-        try:
-            self._entry = pwd.getpwnam(account)
-        except KeyError:
-            self._entry = None
-
-    @property
-    def exists(self):
-        return self._entry is not None
+    def __init__(self, account, run=run, timeout=1800):
+        super().__init__(account, run, timeout)
 
     def id_of(self, image):
         """Id of an image, "" where it is not there; asks Podman if its lists do not have it."""
-        found = self.exists and listed(self._entry.pw_dir, image)
+        found = self.exists and listed(self._home, image)
         if found or not self.exists:
             return found or ""
         return self._podman("image", "inspect", "--format={{.Id}}", image).out.strip()
@@ -92,7 +80,7 @@ class Store:
         """Load the image that has ``image_id`` and give it its name."""
         # Handed over open: the account need not be allowed to read the file.
         with open(archive, "rb") as stream:
-            done = self._fed(stream, "load")
+            done = self._podman("load", stdin=stream)
         if done.rc == 0 and self.id_of(image) != image_id:
             done = self._podman("tag", image_id, image)
         if done.rc:
@@ -133,18 +121,3 @@ class Store:
                 "The image %s cannot be built: %s. Its account, %s, builds it by 'podman build'."
                 % (image, tail(done), self.account)
             )
-
-    def _podman(self, *arguments):
-        argv = [*user_manager.as_account(self._entry), "podman", *arguments]
-        return self._run(argv, timeout=self._timeout)
-
-    def _fed(self, stream, *arguments):
-        argv = [*user_manager.as_account(self._entry), "podman", *arguments]
-        try:
-            done = subprocess.run(
-                argv, stdin=stream, capture_output=True, check=False, timeout=self._timeout
-            )
-        except subprocess.TimeoutExpired:
-            return Result(124, "", "no end within %d s" % self._timeout)
-        out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-        return Result(done.returncode, out, err)

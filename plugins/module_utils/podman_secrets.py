@@ -6,17 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import subprocess
 
-from ansible_collections.cloudlet.deploy.plugins.module_utils import user_manager
-from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import (
-    NOT_FOUND,
-    TIMED_OUT,
-    Result,
-    tail,
-)
+from ansible_collections.cloudlet.deploy.plugins.module_utils.commands import NOT_FOUND, run, tail
 from ansible_collections.cloudlet.deploy.plugins.module_utils.idmaps import Refused
+from ansible_collections.cloudlet.deploy.plugins.module_utils.podman import Podman
 
 #: Podman's list of secrets below a home, unless storage.conf moved it.
 _LIST = ".local/share/containers/storage/secrets/secrets.json"
@@ -24,42 +17,21 @@ _LIST = ".local/share/containers/storage/secrets/secrets.json"
 _PATIENCE = 60
 
 
-def fed(argv, data=b""):
-    """Run ``argv`` with ``data`` as its standard input; a ``commands.Result``."""
-    try:
-        done = subprocess.run(argv, input=data, capture_output=True, check=False, timeout=_PATIENCE)
-    except FileNotFoundError:
-        return Result(NOT_FOUND, "", "%s is not installed" % argv[0])
-    except subprocess.TimeoutExpired:
-        return Result(TIMED_OUT, "", "no end within %d s" % _PATIENCE)
-    out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-    return Result(done.returncode, out, err)
+class Store(Podman):
+    """The secrets that it has."""
 
-
-class Store:
-    """The secrets that the Podman of one account has; ``run`` is as ``fed``."""
-
-    def __init__(self, account, run=fed):
-        self.account = account
-        self._run = run
-        try:
-            self._entry = pwd.getpwnam(account)
-        except KeyError:
-            self._entry = None
-
-    @property
-    def exists(self):
-        return self._entry is not None
+    def __init__(self, account, run=run):
+        super().__init__(account, run, _PATIENCE)
 
     def ids(self):
         """{name: id}; none where there is no account or no Podman yet."""
         if not self.exists:
             return {}
         try:
-            with open(os.path.join(self._entry.pw_dir, _LIST), encoding="utf-8") as text:
+            with open(os.path.join(self._home, _LIST), encoding="utf-8") as text:
                 return dict(json.load(text)["nameToID"])
         except (OSError, ValueError, KeyError, TypeError):
-            done = self._podman("ls", "--format={{.ID}} {{.Name}}")
+            done = self._podman("secret", "ls", "--format={{.ID}} {{.Name}}")
         if done.rc == NOT_FOUND:
             return {}
         self._succeeds(done, "listed")
@@ -67,17 +39,13 @@ class Store:
 
     def make(self, name, content):
         """Make a secret that holds ``content`` (bytes); its id."""
-        done = self._podman("create", name, "-", data=content)
+        done = self._podman("secret", "create", name, "-", stdin=content)
         self._succeeds(done, "made: " + name)
         return done.out.split()[-1]
 
     def drop(self, number):
         """Remove the secret that has this id."""
-        self._succeeds(self._podman("rm", number), "removed")
-
-    def _podman(self, *arguments, **data):
-        argv = [*user_manager.as_account(self._entry), "podman", "secret", *arguments]
-        return self._run(argv, **data)
+        self._succeeds(self._podman("secret", "rm", number), "removed")
 
     def _succeeds(self, done, what):
         if done.rc:
@@ -92,7 +60,8 @@ def self_signed(host):
     """A new key and its certificate for ``host``, in PEM. Raises Refused."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "-"]
     names = ["-subj", "/CN=" + host, "-addext", "subjectAltName=DNS:" + host]
-    done = fed(["openssl", "req", "-x509", "-days", "3650", *names, *key, "-out", "-"])
+    argv = ["openssl", "req", "-x509", "-days", "3650", *names, *key, "-out", "-"]
+    done = run(argv, timeout=_PATIENCE)
     if done.rc:
         raise Refused(
             "%s: openssl makes no certificate for %s: %s" % (os.uname().nodename, host, tail(done)),

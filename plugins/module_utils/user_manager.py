@@ -64,13 +64,18 @@ def command(account, program="systemctl"):
     """
     if account == SYSTEM:
         return [program]
-    try:
-        entry = pwd.getpwnam(account)
-    except KeyError:
-        return None
-    if not os.path.exists(os.path.join(_runtime(entry), "systemd", "private")):
+    entry = entry_of(account)
+    if not entry or not os.path.exists(os.path.join(_runtime(entry), "systemd", "private")):
         return None
     return [*as_account(entry), program, "--user"]
+
+
+def entry_of(account):
+    """What ``pwd`` says of the account; None if there is none."""
+    try:
+        return pwd.getpwnam(account)
+    except KeyError:
+        return None
 
 
 def as_account(entry):

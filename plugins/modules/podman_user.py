@@ -60,7 +60,6 @@ changes:
 """
 
 import os  # noqa: E402
-import pwd  # noqa: E402
 import signal  # noqa: E402
 import time  # noqa: E402
 
@@ -80,6 +79,9 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import 
     locked,
 )
 from ansible_collections.cloudlet.deploy.plugins.module_utils.idmaps import Refused  # noqa: E402
+from ansible_collections.cloudlet.deploy.plugins.module_utils.user_manager import (  # noqa: E402
+    entry_of,
+)
 
 #: Kind of the ledger's entries: whether an account lingered before.
 KIND = "linger"
@@ -98,7 +100,7 @@ class PodmanUser:
 
     def present(self, account, maps):
         """Linger, run, migrate; the module's result."""
-        entry = _entry(account)
+        entry = entry_of(account)
         lingers = podman_account.lingers(account)
         changes = []
         if not lingers:
@@ -164,7 +166,7 @@ class PodmanUser:
         going = [
             account
             for account, before in ledger.last(KIND, self.component).items()
-            if not before.get("lingers") and _entry(account) and podman_account.lingers(account)
+            if not before.get("lingers") and entry_of(account) and podman_account.lingers(account)
         ]
         changes = [change("account", account, "change", "lingers no more") for account in going]
         if owned and not self.check:
@@ -178,7 +180,7 @@ class PodmanUser:
         return {"changed": bool(changes), "changes": changes}
 
     def _end(self, account):
-        entry = _entry(account)
+        entry = entry_of(account)
         self._do(["loginctl", "disable-linger", account])
         sessions = self.run(["loginctl", "show-user", account, "-p", "Sessions", "--value"])
         if not sessions.out.strip():
@@ -192,13 +194,6 @@ class PodmanUser:
         deadline = time.monotonic() + 10
         while podman_account.namespaces(entry.pw_uid) and time.monotonic() < deadline:
             time.sleep(0.1)
-
-
-def _entry(account):
-    try:
-        return pwd.getpwnam(account)
-    except KeyError:
-        return None
 
 
 def _manager(entry):

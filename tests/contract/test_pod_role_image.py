@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pwd
+import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,24 +48,22 @@ class Podman:
         self.lists.parent.mkdir(parents=True)
         entry = pwd.struct_passwd(("svc", "x", 989, 989, "", str(home), "/bin/sh"))
         known = {"svc": entry}
-        monkeypatch.setattr(podman_images.pwd, "getpwnam", known.__getitem__)
-        monkeypatch.setattr(podman_images.Store, "_fed", self._load)
+        monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
 
     def _write(self) -> None:
         entries = [{"id": one, "names": [name]} for name, one in self.images.items()]
         self.lists.write_text(json.dumps(entries))
 
-    def _load(self, _stream: Any, *arguments: str) -> Result:
-        self.calls.append(list(arguments))
-        self.images["loaded"] = ID
-        self._write()
-        return Result(0, "", "")
-
-    def __call__(self, argv: list[str], timeout: float | None = None) -> Result:
+    def __call__(
+        self, argv: list[str], timeout: float | None = None, stdin: Any = subprocess.DEVNULL
+    ) -> Result:
         words = argv[argv.index("podman") + 1 :]
         assert "--reuid=989" in argv and "USER=svc" in argv
         self.calls.append(words)
-        if words[0] == "tag":
+        if words == ["load"]:
+            assert tarfile.is_tarfile(stdin)
+            self.images["loaded"] = ID
+        elif words[0] == "tag":
             self.images[words[2]] = words[1]
         elif words[0] == "pull":
             self.images[words[-1]] = OTHER
@@ -80,7 +79,7 @@ def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Podman:
 
 
 def _brought(podman: Podman, image: str, archive: Path | None, check: bool = False) -> Any:
-    store = podman_images.Store("svc", runner=podman)
+    store = podman_images.Store("svc", run=podman)
     return pod_image.bring(store, image, str(archive) if archive else None, check)
 
 
@@ -124,7 +123,7 @@ def test_what_cannot_be_had_says_what_to_do(podman: Podman, tmp_path: Path) -> N
     (tmp_path / "text").write_text("no archive")
     with pytest.raises(podman_images.ImageError, match="podman save"):
         _brought(podman, IMAGE, tmp_path / "text")
-    absent = podman_images.Store("nobody-here", runner=podman)
+    absent = podman_images.Store("nobody-here", run=podman)
     assert pod_image.bring(absent, IMAGE, None, True) == ("", "")
     with pytest.raises(podman_images.ImageError, match="no account nobody-here"):
         pod_image.bring(absent, IMAGE, None, False)

@@ -67,7 +67,7 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     host = Host(tmp_path)
-    monkeypatch.setattr(podman_user, "_entry", host.entry)
+    monkeypatch.setattr(podman_user, "entry_of", host.entry)
     monkeypatch.setattr(podman_account, "lingers", lambda account: host.lingers)
     monkeypatch.setattr(podman_account, "namespaces", lambda uid: host.namespaces)
     return host

@@ -39,18 +39,14 @@ class Podman:
         self.context = ""
         me = pwd.getpwuid(os.getuid())
         entry = pwd.struct_passwd((me.pw_name, "x", 989, 989, "", str(home), "/bin/sh"))
-        monkeypatch.setattr(podman_images.pwd, "getpwnam", {me.pw_name: entry}.__getitem__)
-        monkeypatch.setattr(podman_images.Store, "_fed", self._load)
-        self.store = podman_images.Store(me.pw_name, runner=self)
+        monkeypatch.setattr(pwd, "getpwnam", {me.pw_name: entry}.__getitem__)
+        self.store = podman_images.Store(me.pw_name, run=self)
 
-    def _load(self, _stream: Any, *arguments: str) -> Result:
-        self.calls.append(list(arguments))
-        self.images[BASE] = ID
-        return Result(0, "", "")
-
-    def __call__(self, argv: list[str], timeout: float | None = None) -> Result:
+    def __call__(self, argv: list[str], timeout: float | None = None, stdin: Any = None) -> Result:
         words = argv[argv.index("podman") + 1 :]
         self.calls.append(words)
+        if words == ["load"]:
+            self.images[BASE] = ID
         if words[:2] == ["image", "inspect"]:
             known = self.images.get(words[-1])
             told = self.label if "Labels" in words[2] else str(known)
@@ -135,7 +131,7 @@ def test_only_the_label_tells_what_an_image_is_of(podman: Podman) -> None:
     assert podman.store.label_of(IMAGE, pod_build.LABEL) == ""
     podman.images = {IMAGE: ID}
     assert podman.store.label_of(IMAGE, pod_build.LABEL) == "abc"
-    assert podman_images.Store("nobody-here", runner=podman).label_of(IMAGE, "x") == ""
+    assert podman_images.Store("nobody-here", run=podman).label_of(IMAGE, "x") == ""
 
 
 @pytest.mark.slow

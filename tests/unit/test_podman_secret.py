@@ -37,9 +37,9 @@ class Host:
         self.rc = 0
         entry = pwd.struct_passwd(("svc", "x", 989, 989, "", str(self.home), "/bin/sh"))
         self.accounts = {"svc": entry}
-        monkeypatch.setattr(podman_secrets.pwd, "getpwnam", lambda name: self.accounts[name])
+        monkeypatch.setattr(pwd, "getpwnam", lambda name: self.accounts[name])
 
-    def run(self, argv: list[str], data: bytes = b"") -> Result:
+    def run(self, argv: list[str], timeout: float, stdin: bytes = b"") -> Result:
         assert "--reuid=989" in argv
         verb, *words = argv[argv.index("secret") + 1 :]
         self.asked.append([verb, *words])
@@ -51,7 +51,7 @@ class Host:
         if verb == "create":
             name, dash = words
             assert dash == "-" and name not in self.held
-            out = self.put(name, data)
+            out = self.put(name, stdin)
         elif verb == "rm":
             (gone,) = [name for name, (number, _) in self.held.items() if number == words[0]]
             self.take(gone)

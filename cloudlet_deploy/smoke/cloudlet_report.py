@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError
 from cloudlet_deploy.smoke import cloudlet
-from cloudlet_deploy.smoke.palette import PALETTE
+from cloudlet_deploy.smoke.page import rendered
 from cloudlet_deploy.smoke.put import put
-from cloudlet_deploy.smoke.words import NONE, clean, duration, megabits, megabytes
+from cloudlet_deploy.smoke.words import NONE, duration, megabits, megabytes
 
 
 @dataclass(frozen=True)
@@ -46,26 +42,14 @@ def write(directory: Path, seen: cloudlet.Measurement) -> Paths:
 
 
 def page(seen: cloudlet.Measurement) -> str:
-    """The HTML page. Strings of hosts are shown as text and nothing else."""
-    environment = Environment(
-        loader=FileSystemLoader(content.root() / "templates" / "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "megabits": megabits, "megabytes": megabytes}
+    """The HTML page."""
     findings = cloudlet.judge(seen)
-    return environment.get_template("cloudlet.html.j2").render(
+    return rendered(
+        "cloudlet.html.j2",
+        {"duration": duration, "megabits": megabits, "megabytes": megabytes},
         seen=seen,
         findings=findings,
         held=all(one.held for one in findings),
         began=f"{datetime.fromtimestamp(seen.began, UTC):%Y-%m-%d %H:%M UTC}",
-        palette=PALETTE,
         none_=NONE,
     )
-
-
-def _shown(value: Any) -> Any:
-    return clean(value) if type(value) is str else value

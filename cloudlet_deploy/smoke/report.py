@@ -8,10 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError
 from cloudlet_deploy.smoke import document, plots, verdict
 from cloudlet_deploy.smoke.analysis import BUSY_MACHINE, BUSY_PROCESS, Analysis, Curve, analyse
@@ -25,10 +23,10 @@ from cloudlet_deploy.smoke.comparison import (
     compare,
 )
 from cloudlet_deploy.smoke.fits import Usl
-from cloudlet_deploy.smoke.palette import PALETTE
+from cloudlet_deploy.smoke.page import rendered
 from cloudlet_deploy.smoke.put import put
 from cloudlet_deploy.smoke.types import Campaign, Failure, Kind
-from cloudlet_deploy.smoke.words import NONE, change, clean, count, duration, hertz, share
+from cloudlet_deploy.smoke.words import NONE, change, count, duration, hertz, share
 
 #: What each error class means, for those who did not write it.
 FAILURES: dict[str, str] = {
@@ -93,19 +91,11 @@ def write(directory: Path, campaign: Campaign, baseline: Campaign | None = None)
 def page(
     analysis: Analysis, baseline: Analysis | None = None, figures: Iterable[plots.Plot] = ()
 ) -> str:
-    """The HTML page. Strings of servers are shown as text and nothing else."""
-    environment = Environment(
-        loader=FileSystemLoader(content.root() / "templates" / "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "hertz": hertz, "share": share, "count": count}
-    template = environment.get_template("smoke.html.j2")
+    """The HTML page."""
     campaign = analysis.campaign
-    return template.render(
+    return rendered(
+        "smoke.html.j2",
+        {"duration": duration, "hertz": hertz, "share": share, "count": count},
         campaign=campaign,
         analysis=analysis,
         verdict=verdict.judge(analysis),
@@ -116,7 +106,6 @@ def page(
         laws=[_law(curve) for curve in analysis.curves if len(curve.points) > 1],
         changes=_changes,
         errors=_errors(analysis),
-        palette=PALETTE,
         listed=_listed,
         ways=_ways(analysis),
         kinds={Kind.LS: "SRM listing", Kind.MLSC: "GridFTP listing", Kind.PING: "SRM ping"},
@@ -126,11 +115,6 @@ def page(
         false_alarm=FALSE_ALARM,
         none=NONE,
     )
-
-
-def _shown(value: Any) -> Any:
-    """Each value as it goes into the page; ours, marked as HTML, as it is."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _law(curve: Curve) -> dict[str, str]:

@@ -20,6 +20,8 @@ import time
 STATE_DIR = "/var/lib/cloudlet-deploy"
 LOCK = "lock"
 SCHEMA = 1
+#: The extended attribute that is a file's label.
+SELINUX_LABEL = "security.selinux"
 # Others can take the directory away between two steps, but not so often in a row.
 _ATTEMPTS = 1000
 
@@ -98,8 +100,11 @@ def fsync_dir(path):
         os.close(fd)
 
 
-def write_atomically(path, data, mode=0o600):
-    """Replace the file at ``path`` by ``data`` (bytes), durably and at once."""
+def write_atomically(path, data, mode=0o600, owner=None, label=None):
+    """Replace the file at ``path`` by ``data`` (bytes), durably and at once.
+
+    ``owner`` is (uid, gid), ``label`` the bytes of a label of SELinux.
+    """
     parent = os.path.dirname(path)
     fd, temporary = tempfile.mkstemp(prefix=".cloudlet-", dir=parent)
     try:
@@ -107,6 +112,10 @@ def write_atomically(path, data, mode=0o600):
             stream.write(data)
             stream.flush()
             os.fchmod(stream.fileno(), mode)
+            if owner is not None:
+                os.fchown(stream.fileno(), *owner)
+            if label:
+                os.setxattr(stream.fileno(), SELINUX_LABEL, label)
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:

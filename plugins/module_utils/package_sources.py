@@ -37,9 +37,20 @@ class _Sources:
     """What both families share."""
 
     advice = ""
+    #: What tells NAME VERSION STATE of each package that is named after it.
+    _tells = ()
 
     def __init__(self, run):
         self._run = run
+
+    def versions(self, names):
+        """{name: version} of those that are installed."""
+        rows = [line.split() for line in self._run([*self._tells, *names]).out.splitlines()]
+        return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
+
+    def installed(self, names):
+        """Those of ``names`` that are installed."""
+        return set(self.versions(names))
 
     def addresses(self):
         """URLs of the sources, or of the proxy before them."""
@@ -69,17 +80,7 @@ class Debian(_Sources):
 
     advice = "add the repository that has it to /etc/apt/sources.list.d."
 
-    def versions(self, names):
-        """{name: version} of those that are installed."""
-        out = self._run(
-            ["dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", "--", *names]
-        ).out
-        rows = [line.split() for line in out.splitlines()]
-        return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
-
-    def installed(self, names):
-        """Those of ``names`` that are installed."""
-        return set(self.versions(names))
+    _tells = ("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Status}\n", "--")
 
     def available(self, names):
         """Those of ``names`` that the lists on the host know."""
@@ -107,17 +108,7 @@ class RedHat(_Sources):
 
     advice = "enable the repository that has it (EPEL, CRB): dnf config-manager --set-enabled."
 
-    def versions(self, names):
-        """{name: version} of those that are installed."""
-        out = self._run(
-            ["rpm", "-q", "--qf", "%{NAME} %{VERSION}-%{RELEASE} installed\n", *names]
-        ).out
-        rows = [line.split() for line in out.splitlines()]
-        return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
-
-    def installed(self, names):
-        """Those of ``names`` that are installed."""
-        return set(self.versions(names))
+    _tells = ("rpm", "-q", "--qf", "%{NAME} %{VERSION}-%{RELEASE} installed\n")
 
     def available(self, names):
         """dnf would renew its lists to tell; so all are taken to be there."""

@@ -23,7 +23,10 @@ import subprocess
 import sys
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils import selinux_commit
-from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import write_atomically
+from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import (
+    SELINUX_LABEL,
+    write_atomically,
+)
 
 BOOLEAN, CONTEXT, EQUIVALENT = "boolean", "context", "equivalent"
 PORT, MODULE, LABEL, LOGIN = "port", "policy-module", "label", "login"
@@ -284,8 +287,8 @@ class Policy:
 def copy_label(source, target):
     """Label ``target`` as ``source`` is, where there are labels."""
     with contextlib.suppress(OSError):
-        label = os.getxattr(source, "security.selinux")
-        os.setxattr(target, "security.selinux", label)
+        label = os.getxattr(source, SELINUX_LABEL)
+        os.setxattr(target, SELINUX_LABEL, label)
 
 
 def _read(path):

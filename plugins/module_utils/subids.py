@@ -11,11 +11,13 @@ import contextlib
 import fcntl
 import os
 import re
-import tempfile
 import time
 from typing import NamedTuple
 
-from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import fsync_dir
+from ansible_collections.cloudlet.deploy.plugins.module_utils.host_state import (
+    SELINUX_LABEL,
+    write_atomically,
+)
 from ansible_collections.cloudlet.deploy.plugins.module_utils.idmaps import (
     LEAST_BASE,
     Refused,
@@ -29,7 +31,6 @@ FLOOR, CEILING = 2_000_000, 2**31
 #: Ids that 16 bits hold are for accounts.
 _SIXTEEN_BITS = 65536
 _LINE = re.compile(rb"([^:#\n][^:\n]*):([0-9]+):([0-9]+)")
-_LABEL = "security.selinux"
 
 
 class Line(NamedTuple):
@@ -89,25 +90,8 @@ def write(path, data, label=None):
         status = os.stat(path)
         mode, owner = status.st_mode & 0o7777, (status.st_uid, status.st_gid)
         with contextlib.suppress(OSError):  # a host without SELinux has none
-            label = os.getxattr(path, _LABEL)
-    parent = os.path.dirname(path)
-    fd, temporary = tempfile.mkstemp(prefix=".cloudlet-", dir=parent)
-    try:
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            if owner is not None:
-                os.fchown(stream.fileno(), *owner)
-            if label:
-                os.setxattr(stream.fileno(), _LABEL, label)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    fsync_dir(parent)
+            label = os.getxattr(path, SELINUX_LABEL)
+    write_atomically(path, data, mode, owner, label)
 
 
 @contextlib.contextmanager

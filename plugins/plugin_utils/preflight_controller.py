@@ -8,6 +8,7 @@ import datetime
 import fnmatch
 from typing import Any
 
+from ansible_collections.cloudlet.deploy.plugins.module_utils.preflight import finding
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -18,22 +19,10 @@ CLOCK_WARNING, CLOCK_FAILURE = 60.0, 300.0
 EXPIRY_WARNING = 30
 
 
-def _finding(
-    check: str, status: str, detail: str, next_step: str = "", component: str = ""
-) -> dict[str, Any]:
-    return {
-        "check": check,
-        "component": component,
-        "status": status,
-        "detail": detail,
-        "next_step": next_step,
-    }
-
-
 def system_finding(facts: dict[str, Any]) -> dict[str, Any]:
     """What ``host_check`` read before; it refuses what will not do."""
     system = facts.get("distribution_pretty_name", "a supported system")
-    return _finding("system", "ok", f"{system}, Python {facts.get('python_version', '3')}, root")
+    return finding("system", "ok", f"{system}, Python {facts.get('python_version', '3')}, root")
 
 
 def clock_finding(begun: float, ended: float, told: float) -> dict[str, Any]:
@@ -44,8 +33,8 @@ def clock_finding(begun: float, ended: float, told: float) -> dict[str, Any]:
     offset = told - ended if told > ended else min(told - begun, 0.0)
     if abs(offset) <= CLOCK_WARNING:
         about = "agrees with this machine" if offset == 0 else f"{_ahead(offset)} this machine"
-        return _finding("clock", "ok", about)
-    return _finding(
+        return finding("clock", "ok", about)
+    return finding(
         "clock",
         "failed" if abs(offset) > CLOCK_FAILURE else "warning",
         f"{_ahead(offset)} this machine: certificates and proxies would not be valid",
@@ -70,9 +59,9 @@ def certificate_findings(
             if status == "ok":
                 fine.append(detail)
             else:
-                found.append(_finding("certificates", status, detail, advice, component))
+                found.append(finding("certificates", status, detail, advice, component))
     if fine:
-        found.append(_finding("certificates", "ok", "; ".join(fine)))
+        found.append(finding("certificates", "ok", "; ".join(fine)))
     return found
 
 

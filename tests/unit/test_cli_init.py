@@ -182,12 +182,20 @@ def test_a_cloudlet_with_cryosparc_validates(
     assert groups["portal"] == (portal,)
     assert groups["cryosparc"] == (cryosparc,)
     assert groups["cloudlet"] == tuple(dict.fromkeys((portal, cryosparc)))
+    text = (tmp_path / "new/group_vars/portal.yml").read_text()
+    (page,) = yaml.safe_load(text)["ondemand_portal_sites"]
+    assert page.get("address", portal) == cryosparc
+    assert (f"host_vars/{cryosparc}.yml" in " ".join(text.replace("#", "").split())) == (
+        portal != cryosparc
+    )
 
 
-def test_what_only_the_admin_of_a_cryosparc_has_is_named(tmp_path: Path) -> None:
-    output = _json_of(tmp_path / "new", "--kind", "cloudlet", "--cryosparc", "c.lab")
+@pytest.mark.parametrize("portal", ["c.lab", "p.lab"])
+def test_what_only_the_admin_of_a_cryosparc_has_is_named(tmp_path: Path, portal: str) -> None:
+    output = _json_of(tmp_path / "new", *ONE_HOST, "--portal", portal)
     settings = {item["setting"] for item in output["fill_in"]}
-    assert {*CRYOSPARC, "cryosparc_version", "cryosparc_uid", "cryosparc_users"} <= settings
+    others = {"cryosparc_version", "cryosparc_uid", "cryosparc_users", "ondemand_portal_sites"}
+    assert {*CRYOSPARC, *others} <= settings
 
 
 def _variables(directory: Path) -> list[Path]:

@@ -208,7 +208,7 @@ def _sshfs_faults(one):
             "give key_file, a file on this machine, or key, a vaulted text",
         )
     if one.get("key"):
-        yield from ((problem, remedy) for problem, remedy in _key_problems(str(one["key"])))
+        yield from ((problem, remedy) for problem, remedy in key_problems(str(one["key"])))
     yield from _known_hosts_faults(one, host)
     yield from _option_faults(one, REFUSED_SSHFS)
 
@@ -314,11 +314,12 @@ def key_faults(text, name, path):
         ]
     return [
         "data_mounts_sshfs has in %s %s (%s): %s." % (name, problem, path, remedy)
-        for problem, remedy in _key_problems(text)
+        for problem, remedy in key_problems(text)
     ]
 
 
-def _key_problems(text):
+def key_problems(text):
+    """What is wrong with the private key in ``text``: each (problem, remedy)."""
     begin = re.search(r"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----", str(text))
     if not begin:
         yield "a key that is no private key", "give the text that begins with -----BEGIN"

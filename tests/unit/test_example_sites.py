@@ -10,6 +10,7 @@ import pytest
 from cloudlet_deploy import content, site
 from cloudlet_deploy.cli import main
 from cloudlet_deploy.lab.ca import Pki
+from cloudlet_deploy.lab.ssh import Keys
 from cloudlet_deploy.site.validation import validate
 
 EXAMPLES = content.root() / "inventories"
@@ -18,11 +19,13 @@ PLACEHOLDER = "still holds the placeholder that `init` wrote"
 
 
 def _copy(name: str, directory: Path) -> Path:
-    """The example, with the certificates that ``lab up`` would make beside a lab's own."""
+    """The example, with certificates and keys that ``lab up`` would make beside a lab's own."""
     home = directory / name
     shutil.copytree(EXAMPLES / name, home, ignore=shutil.ignore_patterns(".lab"))
     if "lab" in name:
-        Pki(home / ".lab" / "pki").ensure(tuple(site.load(home).hosts))
+        hosts = tuple(site.load(home).hosts)
+        Pki(home / ".lab" / "pki").ensure(hosts)
+        Keys(home / ".lab" / "ssh").ensure(hosts)
     return home
 
 

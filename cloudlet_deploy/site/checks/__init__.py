@@ -15,6 +15,7 @@ from cloudlet_deploy.site.checks import (
     portal,
     ports,
     secrets,
+    ssh_keys,
     values,
 )
 from cloudlet_deploy.site.faults import Check
@@ -53,5 +54,6 @@ OF_FILES: tuple[Check, ...] = (
     credentials.certificates_and_keys,
     credentials.key_modes,
     credentials.ca_directories,
+    ssh_keys.keys,
     containers.configurations,
 )

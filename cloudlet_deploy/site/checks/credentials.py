@@ -71,18 +71,20 @@ def key_modes(subject: Subject) -> Iterator[Fault]:
     """Private keys in plain text that others may read."""
     for host in subject.targets:
         for _, value in _files(subject, host, _KEY):
-            material = subject.site.controller.look(str(value.value))
-            if material.text is None or material.vaulted or not material.readable_by:
-                continue
-            open_to_all = material.readable_by == "everybody"
-            yield _fault(
-                host,
-                value,
-                f"{material.path}, a private key, may be read by {material.readable_by}"
-                f" (mode {material.mode:04o})",
-                f"chmod 600 {material.path}; if it was so for long, have the key replaced.",
-                Severity.ERROR if open_to_all else Severity.WARNING,
-            )
+            if found := open_key(subject.site.controller.look(str(value.value))):
+                yield _fault(host, value, *found)
+
+
+def open_key(material: Material) -> tuple[str, str, Severity] | None:
+    """What to say of a private key in plain text that others may read, if it is one."""
+    if material.text is None or material.vaulted or not material.readable_by:
+        return None
+    return (
+        f"{material.path}, a private key, may be read by {material.readable_by}"
+        f" (mode {material.mode:04o})",
+        f"chmod 600 {material.path}; if it was so for long, have the key replaced.",
+        Severity.ERROR if material.readable_by == "everybody" else Severity.WARNING,
+    )
 
 
 def ca_directories(subject: Subject) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cloudlet_deploy.site.checks import memory, portal
+from cloudlet_deploy.site.checks import memory, portal, ssh_keys
 from cloudlet_deploy.site.faults import Subject, Unchecked, Unsure, at, shown
 from cloudlet_deploy.site.model import Host, Origin, Place, Unknown, Value, Why
 
@@ -51,13 +51,15 @@ def _unknown_parts(host: Host, value: Value, found: object, place: Place) -> Ite
 
 def _vaulted_files(subject: Subject, host: Host) -> Iterator[Unchecked]:
     forms = ("certificate on the controller", "private key on the controller")
-    for _, value, found in subject.of_form(host, *forms):
+    files = [(value, (), found) for _, value, found in subject.of_form(host, *forms)]
+    for value, place, found in (*files, *ssh_keys.named(subject, host)):
         if not isinstance(found, str) or not found.startswith("/"):
             continue
         material = subject.site.controller.look(found)
         if material.unknown is not None and material.unknown.why is Why.VAULTED:
             detail = f"{found} is encrypted, and no vault password was given"
-            yield _one(Unsure.OPAQUE, detail, host, value.name, at(host, value))
+            where, variable = at(host, value, place), shown(value.name, place)
+            yield _one(Unsure.OPAQUE, detail, host, variable, where)
 
 
 def _heaps(subject: Subject, host: Host) -> Iterator[Unchecked]:

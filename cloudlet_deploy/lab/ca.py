@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,18 +94,23 @@ class Pki:
         """The directory of a user's ``usercert.pem`` and ``userkey.pem``."""
         return self.directory / "users" / name
 
-    def ensure(self, hosts: tuple[str, ...]) -> None:
+    def ensure(
+        self, hosts: tuple[str, ...], further: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         """Make what is missing or about to expire; what is good stays as it is.
 
+        ``further`` are names that a host's certificate has beside its own.
         Host keys are PKCS#8 as OpenSSL writes them today, which old Java stacks cannot read:
         rewriting them is the roles' work.
         """
         authority = self._authority()
         self._publish(authority)
         for name in hosts:
-            self._issue(authority, name, self.host(name), "host", dns=name)
+            self._issue(
+                authority, name, self.host(name), "host", (name, *(further or {}).get(name, ()))
+            )
         for name, common_name in USERS.items():
-            self._issue(authority, common_name, self.user(name), "user", dns=None)
+            self._issue(authority, common_name, self.user(name), "user", ())
 
     def _authority(self) -> _Authority:
         certificate_file = self.directory / "ca" / "cert.pem"
@@ -130,7 +136,7 @@ class Pki:
                 write_file(self.certificates / f"{name}.r0", revoked, mode=0o644)
 
     def _issue(
-        self, authority: _Authority, common_name: str, where: Path, kind: str, dns: str | None
+        self, authority: _Authority, common_name: str, where: Path, kind: str, dns: tuple[str, ...]
     ) -> None:
         certificate_file, key_file = where / f"{kind}cert.pem", where / f"{kind}key.pem"
         if _is_good(certificate_file, key_file, authority.certificate):
@@ -148,7 +154,9 @@ class _Authority:
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey
 
-    def issue(self, common_name: str, key: rsa.RSAPrivateKey, dns: str | None) -> x509.Certificate:
+    def issue(
+        self, common_name: str, key: rsa.RSAPrivateKey, dns: tuple[str, ...]
+    ) -> x509.Certificate:
         builder = (
             _builder(distinguished_name(common_name), self.certificate.subject, key, _LIFE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -159,13 +167,11 @@ class _Authority:
             )
         )
         purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        if dns is not None:
+        if dns:
             # Doors and transfer servers are clients of each other too.
             purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
             builder = builder.add_extension(
-                # The second is for further names of its web server.
-                x509.SubjectAlternativeName([x509.DNSName(dns), x509.DNSName(f"*.{dns}")]),
-                critical=False,
+                x509.SubjectAlternativeName([x509.DNSName(name) for name in dns]), critical=False
             )
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         return builder.sign(self.key, hashes.SHA256())

@@ -42,6 +42,8 @@ class HostSpec:
     volumes: tuple[VolumeSpec, ...]
     capabilities: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    #: That its certificate has beside its own.
+    names: tuple[str, ...] = ()
 
 
 def read(directory: Path, limit: str | None = None) -> tuple[HostSpec, ...]:
@@ -112,7 +114,14 @@ def _spec(directory: Path, name: str, values: dict[str, Any]) -> HostSpec:
         tuple(_volume(directory, name, item) for item in volumes),
         _chosen(directory, name, values, "lab_capabilities", CAPABILITIES),
         _chosen(directory, name, values, "lab_devices", DEVICES),
+        _names(directory, name, values.get("lab_names", [])),
     )
+
+
+def _names(directory: Path, host: str, found: object) -> tuple[str, ...]:
+    if isinstance(found, list) and all(_HOST_NAME.fullmatch(str(name)) for name in found):
+        return tuple(map(str, found))
+    raise _wrong(directory, host, f"lab_names is {found!r}", "a list of names like a host's")
 
 
 def _chosen(

@@ -85,7 +85,7 @@ def up(
         site.copy(origin, progress)
         everyone = tuple(sorted(addresses))
         site.keys.ensure(everyone)
-        site.pki.ensure(everyone)
+        site.pki.ensure(everyone, {spec.name: spec.names for spec in specs})
         site.write_passwords()
         site.connect(addresses)
         maker = Maker(podman, name, site)

@@ -34,7 +34,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestLab]:
     definition = tmp_path_factory.mktemp("portal") / "site"
     shutil.copytree(content.root() / "inventories" / "lab-portal", definition)
     hosts = yaml.safe_load((definition / "hosts.yml").read_text())
-    hosts["portal"]["hosts"][PORTAL] = {"lab_image": "vm"}
+    hosts["portal"]["hosts"][PORTAL] = {"lab_image": "vm", "lab_names": [SITE["servername"]]}
     # Its image has the archive of the pod's.
     hosts["lab_store"] = {"hosts": {STORE: {"lab_image": "portal13"}}}
     (definition / "hosts.yml").write_text(yaml.safe_dump(hosts))

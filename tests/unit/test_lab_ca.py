@@ -63,6 +63,16 @@ def test_host_certificates_verify_with_the_revocation_list(pki: ca.Pki, purpose:
         )  # fmt: skip
 
 
+def test_a_host_may_have_further_names(tmp_path: Path) -> None:
+    made = ca.Pki(tmp_path)
+    made.ensure(HOSTS, {"door.lab.test": ("page.door.lab.test",)})
+    for host, names in {"door": "door page.door", "data1": "data1"}.items():
+        certificate = made.host(f"{host}.lab.test") / "hostcert.pem"
+        found = openssl("x509", "-noout", "-ext", "subjectAltName", "-in", certificate)
+        wanted = ", ".join(f"DNS:{name}.lab.test" for name in names.split())
+        assert found.splitlines()[1].strip() == wanted
+
+
 def test_user_certificates_verify_and_carry_their_names(pki: ca.Pki) -> None:
     for user, common_name in ca.USERS.items():
         certificate = pki.user(user) / "usercert.pem"

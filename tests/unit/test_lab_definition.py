@@ -34,6 +34,7 @@ def test_bundled_definition() -> None:
         ("lab-data", ["cloudlet12", "cloudlet13", "data", "data", "data"]),
         ("lab-portal", ["campus", "campus", "campus", "portal13"]),
         ("lab-cryosparc", ["cluster", "cluster", "cryosparc13"]),
+        ("lab-instrument", ["campus"] * 3 + ["cluster"] * 2 + ["data", "portal13"]),
     ],
 )
 def test_definitions_of_scenarios(name: str, images: list[str]) -> None:
@@ -53,9 +54,11 @@ def test_a_plain_inventory_gives_bare_hosts_and_localhost_is_not_made(tmp_path: 
 
 def test_a_host_gets_the_rights_that_it_names(tmp_path: Path) -> None:
     rights = "lab_capabilities: [SYS_ADMIN, NET_ADMIN], lab_devices: [/dev/fuse]"
+    rights += ", lab_names: [c.a.b]"
     (found,) = definition.read(inventory(tmp_path, f"all: {{hosts: {{a.b: {{{rights}}}}}}}"))
     assert found.capabilities == ("NET_ADMIN", "SYS_ADMIN")
     assert found.devices == ("/dev/fuse",)
+    assert found.names == ("c.a.b",)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,7 @@ def test_a_host_gets_the_rights_that_it_names(tmp_path: Path) -> None:
         ("all: {hosts: {a.b: {lab_capabilities: [SYS_MODULE]}}}", "['SYS_MODULE']"),
         ("all: {hosts: {a.b: {lab_capabilities: NET_ADMIN}}}", "lab_capabilities is 'NET_ADMIN'"),
         ("all: {hosts: {a.b: {lab_devices: [/dev/sda]}}}", "lab_devices is ['/dev/sda']"),
+        ("all: {hosts: {a.b: {lab_names: ['*.a.b']}}}", "lab_names is ['*.a.b']"),
         ("all: {hosts: {}}", "no hosts"),
     ],
 )

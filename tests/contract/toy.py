@@ -52,6 +52,7 @@ main()
 _LEASE = (
     "playbooks/lease.yml",
     *(f"plugins/{kind}/lease.py" for kind in ("action", "modules")),
+    "plugins/filter/data_mounts_refusals.py",
     "plugins/module_utils",
     "plugins/plugin_utils",
 )

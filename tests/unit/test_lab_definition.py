@@ -35,6 +35,7 @@ def test_bundled_definition() -> None:
         ("lab-portal", ["campus", "campus", "campus", "portal13"]),
         ("lab-cryosparc", ["cluster", "cluster", "cryosparc13"]),
         ("lab-instrument", ["campus"] * 3 + ["cluster"] * 2 + ["data", "portal13"]),
+        ("lab-movies", ["cluster", "cluster", "cryosparc13", "data"]),
     ],
 )
 def test_definitions_of_scenarios(name: str, images: list[str]) -> None:

@@ -135,6 +135,7 @@ _LONG = (
     "test_cryosparc",
     "test_lane",
     "test_tune",
+    "test_keeping_up",
 )
 
 

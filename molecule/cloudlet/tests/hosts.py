@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -12,8 +13,9 @@ from visitor import HOME, RFB, SITE, Visitor
 #: As accounts and groups are on the host.
 ALICE, BOB, SCIENCE = 123456, 123457, 123400
 GATE = "/rnode/127.0.0.1/6081/websockify"
-#: Seconds between two looks at the directory, as the inventory has it, and some to cut sessions.
-REFRESH, CUT = 10, 15
+#: Seconds between two looks at the directory, as the inventory has it, and some to cut sessions,
+#: which an emulated machine needs more of.
+REFRESH, CUT = 10, float(os.environ.get("PORTAL_CUT_SECONDS", "15"))
 
 
 def host(name: str) -> Host:

@@ -41,7 +41,8 @@ def shown(visitor: Visitor, path: str = PAGE) -> bool:
 @pytest.mark.parametrize("sub", MATRIX)
 def test_members_alone_see_its_page(sub: str) -> None:
     visitor = Visitor()
-    assert visitor.log_in(sub, host=CRYOSPARC, path=PAGE).status == MATRIX[sub]
+    answer = visitor.log_in(sub, host=CRYOSPARC, path=PAGE)
+    assert answer.status == MATRIX[sub] and "Apache/" not in answer.text
     assert shown(visitor) == (sub == "alice")
     if sub != "alice":
         assert not any(shown(visitor, path) for path in TRICKS)

@@ -165,6 +165,20 @@ def test_status_asks_the_lane_and_its_cluster(lab: TestLab) -> None:
     assert "the cluster of the lane cluster does not answer" in " ".join(done.stdout.split())
 
 
+def test_rollback_brings_the_lanes_files_back(lab: TestLab) -> None:
+    """CryoSPARC keeps its own copy, until the next apply brings the change again."""
+    set_lanes(lab, "{{ lab_lane }}")
+    lab.apply(*ONLY)
+    before = lab.run(MASTER, f"cat {FILES}/cluster/*").stdout
+    set_lanes(lab, "{{ lab_lane | combine({'setup': ['module load cuda || true']}) }}")
+    lab.apply(*ONLY)
+    assert lab.run(MASTER, f"cat {FILES}/cluster/*").stdout != before
+    done = lab.cli("rollback", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert lab.run(MASTER, f"cat {FILES}/cluster/*").stdout == before
+    assert "cluster_script.sh" in lab.cli("plan").stdout
+
+
 def test_no_lane_no_file_and_no_key(lab: TestLab) -> None:
     set_lanes(lab)
     lab.apply(*ONLY)

@@ -170,7 +170,7 @@ def test_rollback_brings_the_lanes_files_back(lab: TestLab) -> None:
     set_lanes(lab, "{{ lab_lane }}")
     lab.apply(*ONLY)
     before = lab.run(MASTER, f"cat {FILES}/cluster/*").stdout
-    set_lanes(lab, "{{ lab_lane | combine({'setup': ['module load cuda || true']}) }}")
+    set_lanes(lab, "{{ lab_lane | combine({'setup': ['export OMP_NUM_THREADS=1']}) }}")
     lab.apply(*ONLY)
     assert lab.run(MASTER, f"cat {FILES}/cluster/*").stdout != before
     done = lab.cli("rollback", "--yes")

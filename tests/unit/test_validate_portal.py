@@ -21,7 +21,6 @@ from tests.unit.portal_site import (
     a_site,
     line_of,
     some_instruments,
-    some_sites,
     the_one,
 )
 
@@ -145,21 +144,6 @@ ERRORS: dict[str, tuple[dict[str, Any], str, str]] = {
         },
         "ondemand_portal_instruments[0].address",
         "which is the address of the portal's host",
-    ),
-    "a program that everybody reaches": (
-        {"ondemand_portal_sites": some_sites({}, {"group": "users"})},
-        "ondemand_portal_sites[1].group",
-        "is users, a group of the system",
-    ),
-    "a program by the portal's name": (
-        {"ondemand_portal_sites": some_sites({"servername": "Portal.example.org"})},
-        "ondemand_portal_sites[0].servername",
-        "the name of the portal",
-    ),
-    "two programs by one name": (
-        {"ondemand_portal_sites": some_sites({}, {"servername": "s0.example.org"})},
-        "ondemand_portal_sites[1].servername",
-        "the name of the site in line",
     ),
     "a delegated uid in the base range": (
         {"podman_host_base_start": 200000, "podman_host_delegated_uids": ["5000", "265535"]},
@@ -323,7 +307,6 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     },
     "no instruments": {"ondemand_portal_instruments": []},
     "two with one address": {"ondemand_portal_instruments": some_instruments({}, {"port": 5901})},
-    "two programs of one group": {"ondemand_portal_sites": some_sites({}, {})},
     "an address that a run knows": {
         "ondemand_portal_instruments": some_instruments(
             {"address": "{{ hostvars['x'].ansible_host }}"}

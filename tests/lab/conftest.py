@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from cloudlet_deploy import content
+from cloudlet_deploy.run.paths import state_home
 from tests.lab import snapshot
 
 DOOR, TRANSFER, CLIENT = "door.lab.test", "data1.lab.test", "client.lab.test"
@@ -161,8 +162,10 @@ def made(name: str, *options: str) -> Iterator[TestLab]:
     """Bare hosts as ``lab up`` makes them; gone afterwards, also when a test fails."""
     if os.geteuid() != 0 or shutil.which("podman") is None:
         pytest.skip("the lab needs root and Podman")
+    # With a directory of its own, another run's lab of this name is refused and not taken.
+    own = ("--name", name, "--dir", str(state_home() / "labs" / name))
     up = subprocess.run(
-        [CLI, "lab", "up", "--name", name, *options, "--output", "json"],
+        [CLI, "lab", "up", *own, *options, "--output", "json"],
         capture_output=True,
         text=True,
         check=False,

@@ -31,6 +31,7 @@ FORMS: Mapping[str, str] = {
     "certificate name": "a name in slash form, such as /O=Grid/CN=Alice",
     "certificate on the controller": "the absolute path of a file on this machine",
     "container configuration on the controller": "the absolute path of a file on this machine",
+    "first of ten listening ports": "ten ports that nothing else on the host listens on",
     "GridFTP server": "gsiftp://HOST or gsiftp://HOST:PORT",
     "host name": "a full host name, such as door.example.org",
     "Java heap in MB": "a number of MB; all heaps of a host fit into its memory",

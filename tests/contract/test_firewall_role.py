@@ -27,7 +27,7 @@ def _listening() -> dict[str, schema.Option]:
         option.name: option
         for spec in schema.role_specs().values()
         for option in spec.options.values()
-        if option.form in ("listening port", "listening port range") or option.name in PORTS
+        if re.search(r"\blistening ports?\b", option.form)
     }
 
 

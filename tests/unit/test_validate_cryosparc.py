@@ -95,7 +95,23 @@ def test_ports_beside_those(tmp_path: Path, port: int) -> None:
     assert _faults(tmp_path, cryosparc_port=port) == []
 
 
-def test_another_service_among_the_ten_ports(tmp_path: Path) -> None:
-    hosts = BOTH + f"hdfs_namenode: {{hosts: {{{HOST}: }}}}\n"
-    faults = _faults(tmp_path, hosts, cryosparc_port=8015)
-    assert any("hdfs_namenode_port (8020) among its ten ports" in one.message for one in faults)
+@pytest.mark.parametrize(
+    ("group", "base", "message"),
+    [
+        ("hdfs_namenode", 8011, "holds hdfs_namenode_port (8020) on the same host"),
+        ("gridftp", 2802, "holds gridftp_port (2811) on the same host"),
+        ("gridftp", 49991, "shares ports with gridftp_port_range (50000,51000)"),
+    ],
+)
+def test_another_service_among_the_ten_ports(
+    tmp_path: Path, group: str, base: int, message: str
+) -> None:
+    hosts = BOTH + f"{group}: {{hosts: {{{HOST}: }}}}\n"
+
+    def errors(base: int) -> list[str]:
+        site = tmp_path / str(base)
+        site.mkdir()
+        faults = _faults(site, hosts, cryosparc_port=base)
+        return [one.message for one in faults if one.severity is Severity.ERROR]
+
+    assert set(errors(base)) - set(errors(base - 1)) == {message}

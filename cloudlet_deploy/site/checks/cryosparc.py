@@ -27,20 +27,12 @@ def outside_of_cloudlet(subject: Subject) -> Iterator[Fault]:
 
 
 def ports(subject: Subject) -> Iterator[Fault]:
-    """Base ports among which another service listens, or connections to elsewhere begin."""
+    """Base ports among which connections to elsewhere begin."""
     for host in _masters(subject):
         value = host.effective(_PORT)
         if value is None or isinstance(value.value, bool) or not isinstance(value.value, int):
             continue
         ours = range(value.value, value.value + _PORTS)
-        for _, other, found in subject.of_form(host, "listening port"):
-            if str(found).isdigit() and int(str(found)) in ours:
-                yield _fault(
-                    host,
-                    value,
-                    f"has {other.name} ({found}) among its ten ports, {ours[0]} to {ours[-1]}",
-                    "Give CryoSPARC ten ports of its own.",
-                )
         if ours[0] in _EPHEMERAL or ours[-1] in _EPHEMERAL:
             yield _fault(
                 host,

@@ -11,6 +11,7 @@ from cloudlet_deploy.site.faults import Fault, Severity, Subject, at, fault, sho
 from cloudlet_deploy.site.model import Host, Source, Value
 
 _PORT, _RANGE = "listening port", "listening port range"
+_TEN = "first of ten listening ports"
 #: Ports below belong to root; data channels are opened by the mapped account.
 _LOWEST, _HIGHEST = 1024, 65535
 _WRITTEN = re.compile(r"(\d{1,9}),(\d{1,9})")
@@ -20,11 +21,12 @@ _SSH = 22
 
 @dataclass(frozen=True)
 class _Listener:
-    """What listens on the ports ``low`` to ``high``."""
+    """What listens on the ports ``low`` to ``high``; of those of transfers some may be taken."""
 
     value: Value
     low: int
     high: int
+    of_transfers: bool = False
 
     @property
     def is_range(self) -> bool:
@@ -85,8 +87,11 @@ def _clash(host: Host, one: _Listener, other: _Listener) -> Fault:
     if one.value.source is not Source.DEFAULT and other.value.source is Source.DEFAULT:
         one, other = other, one
     if one.is_range and other.is_range:
-        message = f"shares ports with {one}: transfers may run out of them"
-        return _at(host, other, message, "Give each its own range.", Severity.WARNING)
+        message = f"shares ports with {one}"
+        if one.of_transfers and other.of_transfers:
+            message += ": transfers may run out of them"
+            return _at(host, other, message, "Give each its own range.", Severity.WARNING)
+        return _at(host, other, message, "Give each its own range.", Severity.ERROR)
     word = "lies in" if one.is_range else "holds" if other.is_range else "is the port of"
     message = f"{word} {one} on the same host"
     return _at(host, other, message, "Give each its own ports.", Severity.ERROR)
@@ -104,11 +109,13 @@ def _at(host: Host, one: _Listener, message: str, next_step: str, severity: Seve
 
 
 def _listeners(subject: Subject, host: Host) -> Iterator[_Listener]:
-    for option, value, found in subject.of_form(host, _PORT, _RANGE):
+    for option, value, found in subject.of_form(host, _PORT, _TEN, _RANGE):
         if isinstance(found, bool) or not isinstance(found, str | int):
             continue
         if option.form == _PORT and str(found).isdigit():
             yield _Listener(value, int(found), int(found))
+        elif option.form == _TEN and str(found).isdigit():
+            yield _Listener(value, int(found), int(found) + 9)
         elif option.form == _RANGE and _problem(str(found)) is None:
             low, high = map(int, str(found).split(","))
-            yield _Listener(value, low, high)
+            yield _Listener(value, low, high, of_transfers=True)

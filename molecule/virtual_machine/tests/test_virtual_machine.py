@@ -6,6 +6,7 @@ All of it after a reboot: nobody has started anything by hand.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,20 +22,26 @@ ACCOUNT = "oodsvc"
 _GET = "busybox wget -q -O - http://127.0.0.1:8080/"
 
 
-def host_of(name: str) -> Host:
-    """A host over ssh: Ansible would take seconds on the machine for each command."""
+def host_of(name: str, control: Path | None = None) -> Host:
+    """A host over ssh: Ansible would take seconds on the machine for each command.
+
+    So does each new connection: with ``control`` one is kept there for all of them.
+    """
     found = yaml.safe_load((SITE / "lab_connection.yml").read_text())["all"]["hosts"][name]
     return testinfra.get_host(
         f"ssh://{found['ansible_user']}@{found['ansible_host']}",
         sudo=True,
         ssh_identity_file=found["ansible_ssh_private_key_file"],
         ssh_extra_args=found["ansible_ssh_common_args"],
+        controlpath=control,
     )
 
 
 @pytest.fixture(scope="module")
-def cloudlet() -> Host:
-    return host_of("cloudlet.lab.test")
+def cloudlet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    control = tmp_path_factory.mktemp("ssh") / "control"
+    yield host_of("cloudlet.lab.test", control)
+    subprocess.run(["ssh", "-o", f"ControlPath={control}", "-O", "exit", "cloudlet"], check=True)
 
 
 def as_account(host: Host, command: str) -> str:

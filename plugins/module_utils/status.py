@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     activation,
@@ -27,9 +28,12 @@ from ansible_collections.cloudlet.deploy.plugins.module_utils import (
     units,
     user_manager,
 )
+from ansible_collections.cloudlet.deploy.plugins.module_utils.preflight import entries
 
 #: Seconds that one service may take to answer.
 PATIENCE = 15
+#: Questions that are asked side by side: most wait, and when a cluster is cut off all do.
+_AT_ONCE = 8
 _CA_FILE = re.compile(r"[0-9a-f]{8}\.(r?)\d+$")
 _KINDS = {
     "symlink": "a symbolic link",
@@ -42,6 +46,12 @@ _KINDS = {
 def look(needs, run, state_dir=host_state.STATE_DIR):
     """The report of the module ``host_status``."""
     sets, documents, problems = _sets(state_dir)
+    # Before there are threads: its processes would hold their pipes open.
+    watches = _watches(needs)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        health = pool.map(lambda one: _health(*one), entries(needs, "health"))
+        programs = pool.map(lambda one: _program(*one, run), entries(needs, "programs"))
+        probes = pool.map(lambda one: _probe(*one, run), entries(needs, "probes"))
     return {
         "applied": bool(sets),
         "sets": sets,
@@ -50,16 +60,12 @@ def look(needs, run, state_dir=host_state.STATE_DIR):
         "drift": [entry for name in documents for entry in _drift(name, documents[name])],
         "pending": _pending(documents, problems),
         "units": _units(needs, run, problems),
-        "health": [
-            dict(_health(entry), component=component)
-            for component, needed in needs.items()
-            for entry in needed.get("health", ())
-        ],
+        "health": list(health),
         "certificates": _certificates(needs),
         "packages": _packages(needs, run),
-        "programs": _programs(needs, run),
-        "probes": _probes(needs, run),
-        "watches": _watches(needs),
+        "programs": dict(programs),
+        "probes": [told for told in probes if told],
+        "watches": watches,
         "time": time.time(),
     }
 
@@ -188,7 +194,7 @@ def _units(needs, run, problems):
     ]
 
 
-def _health(entry):
+def _health(component, entry):
     """One real request; the same that the roles make after an apply."""
     target = srm_probe.Target(
         entry["host"],
@@ -198,7 +204,8 @@ def _health(entry):
         entry.get("key", ""),
         entry.get("ca_dir", ""),
     )
-    told = {"kind": entry["kind"], "host": target.host, "port": target.port}
+    told = {"component": component, "kind": entry["kind"]}
+    told.update(host=target.host, port=target.port)
     begun = time.monotonic()
     try:
         if entry["kind"] == "srm":
@@ -264,31 +271,21 @@ def _packages(needs, run):
     return {name: found.get(name, "") for name in names}
 
 
-def _programs(needs, run):
-    found = {}
-    for needed in needs.values():
-        for entry in needed.get("programs", ()):
-            done = run(entry["argv"], timeout=PATIENCE)
-            said = (done.out or done.err).strip().splitlines()
-            found[entry["name"]] = said[0] if said and done.rc == 0 else ""
-    return found
+def _program(_component, entry, run):
+    """(name, what it says of its version); nothing for one that does not work."""
+    done = run(entry["argv"], timeout=PATIENCE)
+    said = (done.out or done.err).strip().splitlines()
+    return entry["name"], said[0] if said and done.rc == 0 else ""
 
 
-def _probes(needs, run):
-    """What is not as it was made, although its files and units are."""
-    return [
-        {"component": component, "what": entry["what"], "next_step": entry["next_step"]}
-        for component, needed in needs.items()
-        for entry in needed.get("probes", ())
-        if run(entry["argv"], timeout=PATIENCE).rc
-    ]
+def _probe(component, entry, run):
+    """What is not as it was made, although its files and units are; or None."""
+    if run(entry["argv"], timeout=PATIENCE).rc == 0:
+        return None
+    return {"component": component, "what": entry["what"], "next_step": entry["next_step"]}
 
 
 def _watches(needs):
     """How far the processing of movies is behind, by watched directory."""
-    wanted = [
-        dict(entry, component=component)
-        for component, needed in needs.items()
-        for entry in needed.get("watches", ())
-    ]
-    return lag.look(wanted)
+    wanted = entries(needs, "watches")
+    return lag.look([dict(entry, component=component) for component, entry in wanted])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,24 @@ def test_probes_that_fail_are_told(host: Host) -> None:
         "firewall": {"probes": [{"argv": ["/bin/none"], **told}]},
     }
     assert look(host, needs)["probes"] == [{"component": "firewall", **told}]
+
+
+def test_questions_that_wait_do_so_side_by_side(host: Host) -> None:
+    asked = threading.Barrier(6, timeout=10)
+
+    def waiting(argv: list[str], **_: Any) -> Result:
+        if argv[0] == "ask":
+            asked.wait()
+        return Result(int(argv[-1] == "bad"), argv[-1], "")
+
+    def probe(argv: list[str]) -> dict[str, Any]:
+        return {"what": argv[-1], "next_step": "Look.", "argv": argv}
+
+    programs = [{"name": name, "argv": ["ask", name]} for name in ("java", "bad")]
+    needs = {
+        "first": {"probes": [probe(["ask", "good"]), probe(["ask", "bad"])], "programs": programs},
+        "second": {"probes": [probe(["ask", "bad"]), probe(["ask", "good"])]},
+    }
+    found = status.look(needs, waiting, str(host.state))
+    assert [told["component"] for told in found["probes"]] == ["first", "second"]
+    assert found["programs"] == {"java": "java", "bad": ""}

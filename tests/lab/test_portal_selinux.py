@@ -28,6 +28,8 @@ SCENARIO = content.root() / "molecule" / "cloudlet" / "tests"
 SITE = {"name": "page", "servername": f"cryosparc.{PORTAL}", "port": 61000, "group": "instrument"}
 #: The audit log, and how many lines of it are of the time before.
 LOG, BEFORE = "/var/log/audit/audit.log", "/root/audit-before"
+#: Debian's sshd wants to write down who logs in, and Debian's policy does not let it.
+DEBIANS = ' comm="sshd-session" name="wtmp.db" '
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,8 @@ def test_a_program_behind_the_gate_is_reached(
     lab.run(
         PORTAL,
         "mkdir -p /srv/page && echo 'the program' >/srv/page/index.html && systemd-run --unit=page"
-        f" --property=User=nobody python3 -m http.server {SITE['port']} --directory /srv/page",
+        f" --property=User=nobody python3 -m http.server {SITE['port']} --directory /srv/page"
+        f" && until busybox wget -q -O /dev/null http://127.0.0.1:{SITE['port']}; do sleep 1; done",
     )
     for sub, status in {"alice": 200, "bob": 403}.items():
         answer = visitor.Visitor().log_in(sub, host=SITE["servername"], path="/")
@@ -101,6 +104,7 @@ def test_a_program_behind_the_gate_is_reached(
 def test_nothing_of_it_was_denied(lab: TestLab) -> None:
     log = lab.run(PORTAL, f"tail -n +$(($(cat {BEFORE}) + 1)) {LOG}").stdout.splitlines()
     denied = [line for line in log if "type=AVC" in line and "denied" in line]
+    denied = [line for line in denied if DEBIANS not in line]
     assert denied == [], "\n".join(denied)
     booleans = lab.run(PORTAL, "getsebool httpd_can_network_relay httpd_can_network_connect").stdout
     assert booleans.split() == [

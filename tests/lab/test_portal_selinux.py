@@ -6,7 +6,6 @@ runs in a container, without SELinux.
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -19,13 +18,12 @@ import yaml
 
 from cloudlet_deploy import content
 from cloudlet_deploy.lab import portal
+from tests.lab.behind_gate import seen_by
 from tests.lab.conftest import TestLab, made, needs_devices, set_values
 
 pytestmark = [pytest.mark.lab, pytest.mark.soak, needs_devices]
 PORTAL, STORE = "portal.lab.test", "store.lab.test"
 SCENARIO = content.root() / "molecule" / "cloudlet" / "tests"
-#: A program behind the gate, at a port that the policy gives to nobody.
-SITE = {"name": "page", "servername": f"cryosparc.{PORTAL}", "port": 61000, "group": "instrument"}
 #: The audit log, and how many lines of it are of the time before.
 LOG, BEFORE = "/var/log/audit/audit.log", "/root/audit-before"
 #: Debian's sshd wants to write down who logs in, and Debian's policy does not let it.
@@ -37,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestLab]:
     definition = tmp_path_factory.mktemp("portal") / "site"
     shutil.copytree(content.root() / "inventories" / "lab-portal", definition)
     hosts = yaml.safe_load((definition / "hosts.yml").read_text())
-    hosts["portal"]["hosts"][PORTAL] = {"lab_image": "vm", "lab_names": [SITE["servername"]]}
+    hosts["portal"]["hosts"][PORTAL]["lab_image"] = "vm"
     # Its image has the archive of the pod's.
     hosts["lab_store"] = {"hosts": {STORE: {"lab_image": "portal13"}}}
     (definition / "hosts.yml").write_text(yaml.safe_dump(hosts))
@@ -45,7 +43,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestLab]:
         definition / "group_vars" / "cloudlet.yml",
         selinux_accept_mode="",
         selinux_routes=[{"port": 8443}],
-        ondemand_portal_sites=[SITE],
     )
     with made("t-portal-selinux", "--from", str(definition)) as found:
         send = found.ssh(STORE, f"cat {portal.ARCHIVE}")
@@ -86,19 +83,10 @@ def test_people_may_what_they_may_without_it(ephemeral: Path, module: str) -> No
 def test_a_program_behind_the_gate_is_reached(
     lab: TestLab, ephemeral: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The host's Apache may read who may come, and relay to its port."""
+    """The host's Apache may read who may come, and relay to a port that the policy gives nobody."""
     monkeypatch.setenv("MOLECULE_EPHEMERAL_DIRECTORY", str(ephemeral))
     monkeypatch.syspath_prepend(SCENARIO)
-    visitor = importlib.import_module("visitor")
-    lab.run(
-        PORTAL,
-        "mkdir -p /srv/page && echo 'the program' >/srv/page/index.html && systemd-run --unit=page"
-        f" --property=User=nobody python3 -m http.server {SITE['port']} --directory /srv/page"
-        f" && until busybox wget -q -O /dev/null http://127.0.0.1:{SITE['port']}; do sleep 1; done",
-    )
-    for sub, status in {"alice": 200, "bob": 403}.items():
-        answer = visitor.Visitor().log_in(sub, host=SITE["servername"], path="/")
-        assert (answer.status, "the program" in answer.text) == (status, sub == "alice"), answer
+    assert seen_by(lab, "alice", "bob") == [(200, True), (403, False)]
 
 
 def test_nothing_of_it_was_denied(lab: TestLab) -> None:

@@ -60,21 +60,13 @@ class FileSystem:
 
 
 class Listener:
-    """A process that listens on a TCP port; ``unit`` is its systemd unit, "" if in none.
+    """A process that listens on a TCP port; ``unit`` is its systemd unit, "" if in none."""
 
-    ``units`` are those of its account, if root may not see which process it is.
-    """
-
-    def __init__(self, port, pid=0, process="", unit="", units=()):
+    def __init__(self, port, pid=0, process="", unit=""):
         self.port = port
         self.pid = pid
         self.process = process
         self.unit = unit
-        self._units = {unit, *units} - {""}
-
-    def may_be(self, unit):
-        """Whether it is of ``unit``, as far as root may see."""
-        return unit in self._units
 
     def __str__(self):
         who = "%s (pid %d)" % (self.process, self.pid) if self.pid else "an unknown process"
@@ -113,8 +105,8 @@ def _guessed(proc, pids, port):
     themselves are of one unit, it is that one's.
     """
     candidates = [_listener(proc, pid, port) for pid in pids]
-    units = {candidate.unit for candidate in candidates}
-    return candidates[0] if len(units) == 1 else Listener(port, units=units)
+    one = len({candidate.unit for candidate in candidates}) == 1
+    return candidates[0] if one else Listener(port)
 
 
 def _uid(proc, pid):

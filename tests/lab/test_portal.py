@@ -96,8 +96,7 @@ def story(lab: TestLab) -> dict[str, Any]:
         "bare": bare,
         "plan": plan,
         "apply": cli(lab, "apply", "--yes", "--no-preflight"),
-        # With the look at the host beforehand, which must know the portal's ports for its own.
-        "again": cli(lab, "apply", "--yes"),
+        "again": cli(lab, "apply", "--yes", "--no-preflight"),
     }
 
 

@@ -12,7 +12,7 @@ import io
 import tarfile
 from pathlib import Path
 
-from cloudlet_deploy.lab.files import Put
+from cloudlet_deploy.lab.files import Put, packing
 
 #: The two that an upgrade leads between, and the last of the series before.
 VERSIONS = ("v5.0.1", "v5.0.2", "v4.7.1")
@@ -64,7 +64,7 @@ def inputs() -> dict[str, str]:
 
 def _packed(puts: list[Put]) -> bytes:
     plain = io.BytesIO()
-    with tarfile.open(fileobj=plain, mode="w") as tar:
+    with packing(plain) as tar:
         for put in puts:
             entry = tarfile.TarInfo(put.path)
             content = put.content or b""

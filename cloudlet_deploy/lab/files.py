@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 def write_file(path: Path, content: bytes, *, mode: int) -> bool:
@@ -38,10 +40,21 @@ class Put:
     owner: int = 0
 
 
+@contextlib.contextmanager
+def packing(stream: IO[bytes]) -> Iterator[tarfile.TarFile]:
+    """A tar archive into ``stream`` that ends at its end marker, for ``podman cp -``.
+
+    Podman stops reading there, and fails with a broken pipe if padding is still to come.
+    """
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        yield tar
+    stream.truncate(tar.offset)
+
+
 def archive(items: Iterable[Put]) -> bytes:
     """A tar archive of ``items``, for ``podman cp``."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with packing(buffer) as tar:
         for item in items:
             entry = tarfile.TarInfo(item.path.lstrip("/"))
             entry.uid = entry.gid = item.owner

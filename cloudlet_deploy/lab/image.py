@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
 from cloudlet_deploy.lab import campus, cluster, cryosparc, portal, software, vm
-from cloudlet_deploy.lab.files import Put, archive
+from cloudlet_deploy.lab.files import Put, archive, packing
 from cloudlet_deploy.lab.model import LABEL_IMAGE, Progress
 from cloudlet_deploy.lab.podman import Podman, last_words, locked
 from cloudlet_deploy.lab.recipes import (
@@ -228,7 +228,7 @@ def _build_host(podman: Podman, wanted: dict[str, Recipe], progress: Progress) -
                 with _ticking(progress, part.what):
                     part.build(home)
                 packed = Path(scratch, "home.tar")
-                with tarfile.open(packed, "w") as tar:
+                with packed.open("wb") as made, packing(made) as tar:
                     tar.add(home, arcname=part.home.lstrip("/"), filter=_as_root)
                 with packed.open("rb") as stream:
                     podman.run("cp", "-", f"{container}:/", stdin=stream)

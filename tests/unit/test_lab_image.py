@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections import namedtuple
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +17,17 @@ import yaml
 
 from cloudlet_deploy import content
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import campus, definition, image, portal, recipes, software, vm_machine
+from cloudlet_deploy.lab import (
+    campus,
+    cluster,
+    definition,
+    image,
+    portal,
+    recipes,
+    software,
+    vm_machine,
+)
+from cloudlet_deploy.lab.files import Put, archive
 from cloudlet_deploy.lab.podman import Podman
 
 DEBIAN = """\
@@ -252,6 +264,15 @@ class RecordingPodman:
 
     def json(self, *_arguments: str) -> Any:
         return self.images
+
+
+@pytest.mark.parametrize(
+    "packed", [archive([Put("a", b"text", 0o644)]), archive([]), cluster.worker()]
+)
+def test_an_archive_ends_where_podman_stops_to_read(packed: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        tar.getmembers()
+        assert len(packed) - tar.offset == 2 * tarfile.BLOCKSIZE
 
 
 def test_too_little_space_is_told_before_anything_is_built(

@@ -35,6 +35,12 @@ _IDS = {name: _FIRST_ID + place for place, name in enumerate((ADMIN, *USERS))}
 _OWN_SETTINGS = """mount --bind /proc/sys/net /proc/sys/net
 mount -o remount,bind,rw /proc/sys/net"""
 
+#: Anybody may open these, as udev has it on a host; on this machine they may be root's alone, and
+#: a container's node is made with the mode that the machine's has.
+_OPEN_DEVICES = """for device in /dev/fuse /dev/net/tun; do
+  [ ! -c $device ] || chmod 0666 $device
+done"""
+
 #: What rootless containers in a host need of the lab: mounts in users' namespaces, their networks
 #: and file systems, and storage that is no overlay, as the kernel stacks no second one on it. It
 #: lies where the role podman_host has it by default, and goes with its container.
@@ -132,8 +138,9 @@ def start(podman: Podman, container: str, image: str) -> None:
     if image == VM:
         return  # the kernel is its own
     pid = podman.run("inspect", "--format={{.State.Pid}}", container).stdout.strip()
-    own = f"{_OWN_SETTINGS}\n{_FOR_ROOTLESS}" if image in CLOUDLETS else _OWN_SETTINGS
-    enter = ("nsenter", f"--target={pid}", "--mount", "--net", "--pid", "sh", "-ec", own)
+    own = [_OWN_SETTINGS, _OPEN_DEVICES, *([_FOR_ROOTLESS] if image in CLOUDLETS else [])]
+    script = "\n".join(own)
+    enter = ("nsenter", f"--target={pid}", "--mount", "--net", "--pid", "sh", "-ec", script)
     entered = subprocess.run(enter, capture_output=True, text=True, check=False)
     if entered.returncode != 0:
         raise RunFailedError(

@@ -95,7 +95,7 @@ def check_ports(base, listening=None):
     """Raise Refused if somebody else listens on one of the ten ports from ``base`` on."""
     listening = host_facts.listeners() if listening is None else listening
     for port in range(base, base + PORTS):
-        if port in listening and listening[port].unit != UNIT:
+        if port in listening and not listening[port].may_be(UNIT):
             raise Refused(
                 "cryosparc_port: of %d to %d, port %d is taken by %s"
                 % (base, base + PORTS - 1, port, listening[port]),

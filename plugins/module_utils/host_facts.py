@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+import re
 import socket
 
 _LISTEN = "0A"
 #: What a process that ends meanwhile raises.
 _GONE = (FileNotFoundError, ProcessLookupError)
+#: An account's own systemd, and its units below it.
+_OF_ACCOUNT = re.compile(r"/user@(\d+)\.service/")
+#: What Podman makes for itself if it does not keep to the unit that started it.
+_PODMAN_SCOPE = re.compile(r"podman-\d+\.scope")
 MIB = 1 << 20
 
 
@@ -60,7 +66,11 @@ class FileSystem:
 
 
 class Listener:
-    """A process that listens on a TCP port; ``unit`` is its systemd unit, "" if in none."""
+    """A process that listens on a TCP port; ``unit`` is its systemd unit, "" if in none.
+
+    Units of an account's own systemd are written ``~ACCOUNT/UNIT``; ``~ACCOUNT/`` is one of them,
+    and the host does not tell which.
+    """
 
     def __init__(self, port, pid=0, process="", unit=""):
         self.port = port
@@ -68,9 +78,14 @@ class Listener:
         self.process = process
         self.unit = unit
 
+    def may_be(self, unit):
+        """Whether it is of ``unit``, as far as the host tells."""
+        unknown = self.unit.endswith("/")
+        return bool(self.unit) and (unit.startswith(self.unit) if unknown else unit == self.unit)
+
     def __str__(self):
         who = "%s (pid %d)" % (self.process, self.pid) if self.pid else "an unknown process"
-        return "%s of %s" % (who, self.unit) if self.unit else who
+        return "%s of %s" % (who, self.unit.rstrip("/")) if self.unit else who
 
 
 def listeners(proc="/proc"):
@@ -102,11 +117,13 @@ def _guessed(proc, pids, port):
     """In a container root may not see what other accounts' processes hold open.
 
     The socket tells its account; if all processes of that account that keep theirs to
-    themselves are of one unit, it is that one's.
+    themselves are of one unit, it is that one's, and else one of its own systemd if all are.
     """
     candidates = [_listener(proc, pid, port) for pid in pids]
-    one = len({candidate.unit for candidate in candidates}) == 1
-    return candidates[0] if one else Listener(port)
+    if len({candidate.unit for candidate in candidates}) == 1:
+        return candidates[0]
+    whose = {candidate.unit[: candidate.unit.find("/") + 1] for candidate in candidates}
+    return Listener(port, unit=min(whose) if len(whose) == 1 else "")
 
 
 def _uid(proc, pid):
@@ -138,8 +155,22 @@ def _listener(proc, pid, port):
     unit = ""
     for line in _text(os.path.join(proc, pid, "cgroup")).splitlines():
         names = [part for part in line.split("/") if part.endswith((".service", ".scope"))]
-        unit = names[-1] if names else unit
+        of_account = _OF_ACCOUNT.search(line)
+        if of_account:
+            # Below its unit a pod may have a systemd with units of its own.
+            below = names[names.index("user@%s.service" % of_account.group(1)) + 1 :]
+            known = below and not _PODMAN_SCOPE.fullmatch(below[0])
+            unit = "~%s/%s" % (_account(of_account.group(1)), below[0] if known else "")
+        elif names:
+            unit = names[-1]
     return Listener(port, int(pid), _text(os.path.join(proc, pid, "comm")).strip(), unit)
+
+
+def _account(uid):
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except KeyError:
+        return uid
 
 
 def addresses_of(name):

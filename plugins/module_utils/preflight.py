@@ -148,8 +148,8 @@ def memory(needs, host, declared=0):
 
 
 def _running(needs, host):
-    units = {unit for _, unit in entries(needs, "units")}
-    return any(listener.unit in units for listener in host.listeners().values())
+    units = [unit for _, unit in entries(needs, "units")]
+    return any(listener.may_be(unit) for listener in host.listeners().values() for unit in units)
 
 
 def space(needs, host, missing):
@@ -287,7 +287,7 @@ def ports(needs, host):
         foreign = {
             port: listener
             for port, listener in listening.items()
-            if first <= port <= last and (listener.unit != entry["unit"] or not entry["unit"])
+            if first <= port <= last and not listener.may_be(entry["unit"])
         }
         if not foreign:
             ours = any(first <= port <= last for port in listening)

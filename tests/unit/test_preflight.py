@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,6 +146,7 @@ def test_declared_memory_is_compared_with_the_real_one(declared: int, warned: in
 
 
 OURS = listener(8443, "bestman2.service")
+IN_POD = {"pod_p": {"ports": [{"port": 8443, "unit": "~svc/p.service", "what": "pod_ports"}]}}
 
 
 @pytest.mark.parametrize(
@@ -246,59 +245,22 @@ def test_the_playbooks_that_look_reach_every_role(name: str) -> None:
     assert last["tags"] == ["always"]
 
 
-# --- what the kernel tells ----------------------------------------------------------------
-
-
-def test_who_listens_on_this_machine_is_known() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert host_facts.listeners()[port].pid == os.getpid()
-    assert port not in host_facts.listeners()
-
-
-def test_who_listens_is_guessed_only_where_there_is_no_doubt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Root of a container without CAP_SYS_PTRACE does not see what others hold open."""
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net" / "tcp").write_text(
-        "  sl  local_address rem_address st tx rx tr tm->when retrnsmt uid timeout inode\n"
-        "   0: 00000000:20FB 00000000:0000 0A 0:0 00:0 0 107 0 4711 1 0 100 0 0 10 0\n"
+@pytest.mark.parametrize(
+    ("unit", "status", "told"),
+    [
+        ("~svc/p.service", "ok", "8443 taken by ~svc/p.service itself"),
+        ("~svc/", "ok", "8443 taken by ~svc/p.service itself"),
+        ("~svc/q.service", "failed", "java (pid 77) of ~svc/q.service"),
+        ("~other/", "failed", "java (pid 77) of ~other"),
+        ("p.service", "failed", "java (pid 77) of p.service"),
+        ("", "failed", "java (pid 77)"),
+    ],
+)
+def test_an_accounts_port_is_its_pods(unit: str, status: str, told: str) -> None:
+    (found,) = (
+        one for one in look(IN_POD, listening=listener(8443, unit)) if one["check"] == "ports"
     )
-
-    def process(pid: int, uid: int, unit: str) -> None:
-        base = tmp_path / str(pid)
-        base.mkdir()
-        (base / "status").write_text(f"Name: java\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
-        (base / "cgroup").write_text(f"0::/system.slice/{unit}\n")
-        (base / "comm").write_text("java\n")
-
-    def hidden(path: str) -> list[str]:
-        raise PermissionError(path)
-
-    monkeypatch.setattr(host_facts, "_sockets", hidden)
-    process(10, 107, "bestman2.service")
-    process(11, 0, "other.service")
-    assert str(host_facts.listeners(str(tmp_path))[8443]) == "java (pid 10) of bestman2.service"
-    process(12, 107, "bestman2.service")
-    assert host_facts.listeners(str(tmp_path))[8443].unit == "bestman2.service"
-    process(13, 107, "user.service")
-    assert str(host_facts.listeners(str(tmp_path))[8443]) == "an unknown process"
-
-
-def test_own_addresses() -> None:
-    assert host_facts.is_own("127.0.0.1")
-    assert not host_facts.is_own("192.0.2.1")
-    assert host_facts.addresses_of("no-such-name.invalid") == []
-
-
-def test_memory_is_that_of_the_control_group(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n")
-    assert host_facts.memory_mb(str(tmp_path), str(tmp_path)) == (8192, 4096)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert host_facts.memory_mb(str(tmp_path), str(tmp_path)) == (8192, 4096)
-    (tmp_path / "memory.max").write_text(f"{2048 * 1024 * 1024}\n")
-    assert host_facts.memory_mb(str(tmp_path), str(tmp_path)) == (2048, 2048)
+    assert (found["status"], found["detail"].endswith(told)) == (status, True), found["detail"]
 
 
 # --- package sources ----------------------------------------------------------------------

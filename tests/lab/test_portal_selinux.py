@@ -89,6 +89,13 @@ def test_a_program_behind_the_gate_is_reached(
     assert seen_by(lab, "alice", "bob") == [(200, True), (403, False)]
 
 
+def test_a_look_beforehand_knows_the_pods_port(lab: TestLab) -> None:
+    """On a machine of its own, root sees whose each socket is."""
+    done = lab.cli("preflight", "--verbose")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8443 taken by ~oodsvc/portal.service itself" in " ".join(done.stdout.split())
+
+
 def test_nothing_of_it_was_denied(lab: TestLab) -> None:
     log = lab.run(PORTAL, f"tail -n +$(($(cat {BEFORE}) + 1)) {LOG}").stdout.splitlines()
     denied = [line for line in log if "type=AVC" in line and "denied" in line]

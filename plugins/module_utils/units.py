@@ -149,6 +149,8 @@ class Systemd:
             now = {name: unit["InvocationID"] for name, unit in units.items()}
             down = [n for n, u in units.items() if not (u.active or u.coming or u.done)]
             if down:
+                # One that is bound to another, and was stopped with it, has nothing to tell.
+                down.sort(key=lambda name: units[name]["Result"] in ("success", ""))
                 raise UnitError(self._story("%s did not stay up" % down[0], down[0]))
             up = all(unit.active or unit.done for unit in units.values())
             if not up or now != before:

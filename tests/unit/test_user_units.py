@@ -223,6 +223,19 @@ def test_the_story_of_a_failure_is_in_the_journal_of_the_account(
     assert "last words" in str(failed.value)
 
 
+def test_the_story_is_that_of_the_unit_that_failed(accounts: Accounts, managers: Managers) -> None:
+    """Not of one that is bound to it, and was stopped with it."""
+    accounts.add("svc", 989)
+    managers.units["989"] = {
+        "pod-watch.service": {"ActiveState": "inactive", "Result": "success"},
+        "pod.service": {
+            "ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code"
+        },
+    }  # fmt: skip
+    with pytest.raises(units.UnitError, match=r"^~svc/pod\.service did not stay up"):
+        units.Systemd(managers).await_up(["~svc/pod-watch.service", POD], 1, 0)
+
+
 def test_status_tells_where_the_journal_is(accounts: Accounts, managers: Managers) -> None:
     accounts.add("svc", 989)
     needs = {"pod": {"units": [POD, DOOR]}}

@@ -68,6 +68,7 @@ _CLOUDLET_READY_PACKAGES = (
     "cifs-utils",
     "crun",
     "dbus-user-session",
+    "firewalld",
     "netavark",
     "passt",
     "podman",

@@ -136,6 +136,9 @@ class Systemd:
         if unit["ActiveState"] == "failed":
             # A unit that hit its start limit would refuse.
             self._run([*begin, "reset-failed", name])
+        if verb == "start" and unit["ActiveState"] == "activating":
+            # It tries by itself, and may be at it: with what it read before it was changed.
+            verb = "restart"
         result = self._run([*begin, verb, name], timeout=timeout)
         if result.rc:
             raise UnitError(self._story("%s did not %s" % (unit.name, verb), unit.name, result))

@@ -150,12 +150,16 @@ class UnitSet:
 
     def present(self, wanted, pending, start_timeout, settle):
         """Make the units so; returns the module's result. ``wanted``: {name: its options}."""
-        found = self._read(wanted, pending)
+        found, stale = self._read(wanted, pending)
         plans = {}
         for name, options in wanted.items():
             units.refuse_impossible(options, found[name], self.check)
             plans[name] = units.plan_unit(
-                options, found[name], name in pending["restart"], name in pending["reload"]
+                options,
+                found[name],
+                # A start that is under way goes by the unit file of before.
+                name in pending["restart"] or (name in stale and found[name].coming),
+                name in pending["reload"],
             )
         changes = units.changes_of(plans)
         result = {"changed": bool(changes), "changes": changes}
@@ -178,19 +182,21 @@ class UnitSet:
         )
 
     def _read(self, wanted, pending):
+        """The units, and the names of those whose files had changed since systemd read them."""
         try:
             found = self.systemd.show(list(wanted))
         except units.UnitError:
             if not self.check:
                 raise
-            return {name: units.Unit(name) for name in wanted}
+            return {name: units.Unit(name) for name in wanted}, set()
+        stale = {n for n, unit in found.items() if unit["NeedDaemonReload"] == "yes"}
         concerned = set(wanted) & (pending["restart"] | pending["reload"])
-        concerned |= {n for n, unit in found.items() if unit["NeedDaemonReload"] == "yes"}
+        concerned |= stale
         concerned |= {n for n, options in wanted.items() if not found[n].exists and _up(options)}
         if concerned and not self.check:
             self.systemd.daemon_reload(sorted(concerned))
-            return self.systemd.show(list(wanted))
-        return found
+            found = self.systemd.show(list(wanted))
+        return found, stale
 
     def _remember(self, found, plans):
         """Write before-values down; also that we need a unit which another component started."""

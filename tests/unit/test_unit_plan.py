@@ -202,6 +202,13 @@ def test_changed_unit_file_is_read_before_anything_else(host: MiniSystemd, tmp_p
         ({"ActiveState": "inactive"}, "restart", ["start"]),
         ({"ActiveState": "failed"}, "", ["start"]),
         ({"ActiveState": "activating", "SubState": "auto-restart"}, "", ["start"]),
+        # With the file of before, or with that of now.
+        (
+            {"ActiveState": "activating", "SubState": "start", "NeedDaemonReload": "yes"},
+            "",
+            ["restart"],
+        ),
+        ({"ActiveState": "active", "NeedDaemonReload": "yes"}, "", []),
         ({"ActiveState": "reloading"}, "", []),
     ],
 )
@@ -211,6 +218,13 @@ def test_action_by_state(
     host.add(UnitFileState="enabled", **found)
     ordered = {**NOTHING, pending: {DOOR}} if pending else NOTHING
     assert [action for _, action in present(host, tmp_path, RUN, ordered)] == actions
+
+
+def test_unit_that_tries_by_itself_is_begun_anew(host: MiniSystemd, tmp_path: Path) -> None:
+    """A start would join the try that is under way."""
+    host.add(UnitFileState="enabled", ActiveState="activating", SubState="auto-restart")
+    assert present(host, tmp_path) == [(DOOR, "start")]
+    assert host.did() == [f"restart {DOOR}"]
 
 
 def test_unit_left_alone_is_restarted_only_while_it_runs(host: MiniSystemd, tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ def test_who_has_a_request_is_watched_unless_nobody_wants_it(told: Told) -> None
 def test_the_watch_comes_and_goes_with_the_pod(told: Told, template: str) -> None:
     texts = _texts(told, template, WATCHED, {}, {"pod_health": {"argv": ["true"]}})
     watched, bare, too = (text.splitlines() for text in texts)
-    wants = "Wants=portal-watch.service"
-    assert watched.count(wants) == 1 and watched.index(wants) < watched.index("[Service]")
-    assert wants not in bare and wants in too
+    starts = "ExecStartPost=-/usr/bin/env systemctl --user --no-block start portal-watch.service"
+    assert watched.count(starts) == 1 and watched.index(starts) > watched.index("[Service]")
+    assert starts not in bare and starts in too
+    assert not any(line.startswith("Wants=") for line in watched)
     unit = _text(told, "watch.service.j2", **WATCHED).splitlines()
     assert {
         "ConditionUser=oodsvc", "BindsTo=portal.service", "After=portal.service",

@@ -173,16 +173,20 @@ def test_the_rules_are_there_when_somebody_restarts_the_pod_past_its_unit(cloudl
         'pid=$(podman inspect -f "{{.State.Pid}}" probe); echo "$pid"; '
         "nsenter --target=$pid --user --net nft list ruleset"
     )
-    # Podman 4.3 may find the pod gone, as one that ends is removed: that start is the unit's.
+    # Podman 4.3 may find the pod gone, as one that ends is removed: that start is the unit's. On an
+    # idle machine it does so nearly each time.
     for _ in range(5):
         before = pid_of(cloudlet)
         done = cloudlet.run(as_account(cloudlet, f"sh -c '{script}'"))
         if done.rc == 0:
             break
         comes_back(cloudlet, before)
-    assert done.rc == 0, done.stderr
-    pid, _, rules = done.stdout.partition("\n")
-    assert int(pid) not in (0, before) and "chain out" in rules
+    if done.rc == 0:
+        pid, _, rules = done.stdout.partition("\n")
+        assert int(pid) not in (0, before) and "chain out" in rules
+    else:
+        assert "already been removed" in done.stderr and _podman(cloudlet).startswith("4.3")
+        assert "chain out" in (rules_of(cloudlet, pid_of(cloudlet)) or "")
     cloudlet.run_expect([0], as_account(cloudlet, "systemctl --user restart probe.service"))
     comes_back(cloudlet, before)
     _the_rules_hold(cloudlet)
@@ -221,6 +225,15 @@ def _grep(since: str, words: str) -> str:
     return f"journalctl --no-pager --since=@{since} | grep -v COMMAND= | grep -c {words!r}"
 
 
+def _podman(host: Host) -> str:
+    return str(host.check_output("podman --version").split()[-1])
+
+
+def _tries(host: Host) -> int:
+    command = "systemctl --user show -P NRestarts probe.service"
+    return int(host.check_output(as_account(host, command)))
+
+
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_pod_that_does_not_get_its_rules_does_not_start_until_it_does(
     cloudlet: Host, broken: str
@@ -236,6 +249,10 @@ def test_a_pod_that_does_not_get_its_rules_does_not_start_until_it_does(
         while int(cloudlet.run(_grep(since, words)).stdout) < 3:
             assert time.monotonic() < deadline, cloudlet.check_output("journalctl --no-pager -n 30")
             assert pid_of(cloudlet) in (0, before)
+        if broken == "rules":
+            tried = _tries(cloudlet)
+            time.sleep(5)
+            assert 1 <= _tries(cloudlet) - tried <= 3, "two seconds lie between two tries"
         assert cloudlet.run("bash -c %s", _GET).stdout == ""
     finally:
         cloudlet.run_expect([0], mends)

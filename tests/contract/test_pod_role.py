@@ -268,6 +268,6 @@ def test_each_port_is_the_unit_s_own(told: Callable[..., Any]) -> None:
     ports = ["127.0.0.1:8443:443", "[::1]:5000-5010:5000-5010"]
     (found,) = told("__pod_listens", [{**POD, "pod_ports": ports}])
     assert [(one["port"], one["last"], one["unit"]) for one in found] == [
-        (8443, 8443, "portal.service"),
-        (5000, 5010, "portal.service"),
+        (8443, 8443, "~oodsvc/portal.service"),
+        (5000, 5010, "~oodsvc/portal.service"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -36,10 +37,23 @@ _ENVELOPE = (
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int = 1) -> int:
+    """The first of ``count`` free ports in a row, all below those that connections are given.
+
+    A port that the kernel hands out is anybody's at any moment: a connection of another test
+    that has it keeps a server from listening there.
+    """
+    handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for first in random.sample(range(10000, handed_out - count), 100):
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    probe = held.enter_context(socket.socket())
+                    probe.bind(("", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError(f"no {count} free ports in a row in 100 tries")
 
 
 @dataclass
@@ -54,7 +68,7 @@ class Door:
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.port = free_port()
+        self.port = free_ports()
         for name in ("data", "log"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.gridmap = self.root / "grid-mapfile"

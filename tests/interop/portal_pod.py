@@ -214,6 +214,8 @@ def running(directory: Path) -> Iterator[Pod]:
             pod.put("/tmp/backend.py", BACKEND)
             for port in ("6080", "6081"):
                 podman.run("exec", "--detach", name, "python3", "/tmp/backend.py", port)
+                listens = f": </dev/tcp/127.0.0.1/{port}"
+                pod.run("timeout", "20", "bash", "-c", f"until {listens}; do sleep 0.1; done")
             yield pod
         finally:
             podman.run("rm", "--force", "--time=0", name, check=False)

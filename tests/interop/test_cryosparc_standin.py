@@ -20,9 +20,10 @@ import pytest
 from cloudlet_deploy.lab import cryosparc
 from cloudlet_deploy.lab.standin.cryosparc.program import templates
 
+from .door import free_ports
+
 OLD, NEW, SERIES_4 = cryosparc.VERSIONS
 LICENSE = cryosparc.LICENSE
-BASE = 42700
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another account needs root")
 
 
@@ -31,6 +32,7 @@ class Account:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.base = free_ports(10)
         entry = pwd.getpwnam("nobody")
         self.as_account = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}",
                            "--clear-groups", "env", f"HOME={home}"]  # fmt: skip
@@ -63,7 +65,7 @@ class Account:
         """Master and worker; returns the master's program."""
         master, worker = (self.unpack(version, part) for part in cryosparc.PARTS)
         self.run(master / "install.sh", "--license", LICENSE, "--hostname", "localhost",
-                 "--port", str(BASE), "--dbpath", self.home / "database", "--yes")  # fmt: skip
+                 "--port", str(self.base), "--dbpath", self.home / "database", "--yes")  # fmt: skip
         self.run(worker / "install.sh", "--license", LICENSE, "--yes", "--nogpu")
         return master / "bin" / "cryosparcm"
 
@@ -124,9 +126,9 @@ def test_an_installer_that_refuses(account: Account, words: list[str], told: str
 def test_a_master_runs_and_is_upgraded(account: Account) -> None:
     old = account.install(OLD)
     account.run(old, "start")
-    for port in range(BASE, BASE + 10):
+    for port in range(account.base, account.base + 10):
         socket.create_connection(("localhost", port), 5).close()
-    for port in (BASE, BASE + 2):
+    for port in (account.base, account.base + 2):
         assert urllib.request.urlopen(f"http://localhost:{port}/", timeout=5).status == 200
     account.run(old, "user", "create", "--email", "a@b.c", "--username", "a", "--firstname", "A",
                 "--lastname", "B", "--password", "quiet")  # fmt: skip

@@ -34,21 +34,39 @@ def _placeholders(directory: Path) -> set[str]:
 FILES = {"grid_trust_ca_files", "grid_trust_host_certificate", "grid_trust_host_key"}
 
 
-#: What only the admin of a cloudlet has, beside names and secrets.
-PORTAL = {"ondemand_portal_image", "ondemand_portal_oidc_client_id"}
+#: What only the admin of a cloudlet has, beside people and secrets.
+PORTAL = {
+    "ondemand_portal_servername",
+    "ondemand_portal_image",
+    "ondemand_portal_oidc_client_id",
+    "ondemand_portal_identity_providers[0]",
+    "ondemand_portal_ldap_uri",
+    "ondemand_portal_ldap_base",
+    "ondemand_portal_ldap_bind_dn",
+}
 SECRETS = {
     "ondemand_portal_oidc_client_secret": "vault_oidc_client_secret",
     "ondemand_portal_ldap_bind_password": "vault_ldap_bind_password",
 }
 #: The same of CryoSPARC.
 CRYOSPARC = {
-    f"cryosparc_{part}_{what}" for part in ("master", "worker") for what in ("archive", "checksum")
+    "ondemand_portal_sites[0].servername",
+    *(
+        f"cryosparc_{part}_{what}"
+        for part in ("master", "worker")
+        for what in ("archive", "checksum")
+    ),
 }
 OF_CRYOSPARC = {
     "cryosparc_license": "vault_cryosparc_license",
     "cryosparc_users[0].password": "vault_cryosparc_password",
 }
 ONE_HOST = ("--kind", "cloudlet", "--portal", "c.lab", "--cryosparc", "c.lab")
+
+
+def _settings(variables: set[str]) -> set[str]:
+    """The settings that ``variables`` are, or are parts of."""
+    return {variable.partition("[")[0] for variable in variables}
 
 
 def _init(directory: Path, *options: str) -> None:
@@ -152,7 +170,8 @@ def test_a_new_cloudlet_validates(tmp_path: Path) -> None:
     assert loaded.groups["cloudlet"] == loaded.groups["portal"] == ("cloudlet.example.org",)
     output = _json_of(tmp_path / "other", "--kind", "cloudlet")
     settings = {item["setting"] for item in output["fill_in"]}
-    assert {"cloudlet.example.org", "podman_host_approved_users", *PORTAL, *SECRETS} <= settings
+    others = {"cloudlet.example.org", "podman_host_approved_users"}
+    assert {*_settings(PORTAL), *SECRETS, *others} <= settings
 
 
 def test_the_hosts_of_a_cloudlet_are_given(tmp_path: Path) -> None:
@@ -194,8 +213,8 @@ def test_a_cloudlet_with_cryosparc_validates(
 def test_what_only_the_admin_of_a_cryosparc_has_is_named(tmp_path: Path, portal: str) -> None:
     output = _json_of(tmp_path / "new", *ONE_HOST, "--portal", portal)
     settings = {item["setting"] for item in output["fill_in"]}
-    others = {"cryosparc_version", "cryosparc_uid", "cryosparc_users", "ondemand_portal_sites"}
-    assert {*CRYOSPARC, *others} <= settings
+    others = {"cryosparc_version", "cryosparc_uid", "cryosparc_users"}
+    assert {*_settings(CRYOSPARC), *others} <= settings
 
 
 def _variables(directory: Path) -> list[Path]:

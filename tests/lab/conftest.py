@@ -150,11 +150,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_state(worker_id: str) -> None:
     """A state directory of its own for each of the pytest processes that run side by side.
 
-    What is newest in it ("runs show last") would otherwise be another module's.
+    What is newest in it ("runs show last") would otherwise be another module's. It is there from
+    the start, as scripts/sweep finds by it what the process made.
     """
-    if worker_id != "master":
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        os.environ["XDG_STATE_HOME"] = str(base / worker_id)
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    own = base if worker_id == "master" else base / worker_id
+    own.mkdir(parents=True, exist_ok=True)
+    os.environ["XDG_STATE_HOME"] = str(own)
 
 
 @contextmanager

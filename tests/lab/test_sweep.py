@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudlet_deploy import content
+from cloudlet_deploy.run.paths import state_home
 from tests.lab.conftest import CLI, CLIENT
 
 pytestmark = pytest.mark.lab
@@ -54,3 +55,8 @@ def test_what_a_killed_run_left_goes_and_what_a_live_one_has_stays(
         assert CLIENT not in cloudlet("status")
     finally:
         cloudlet("down")
+
+
+def test_sweep_finds_each_process_of_a_run_from_its_start() -> None:
+    """By its state directory, also while nothing but a Molecule scenario's lab is made there."""
+    assert state_home().parent.is_dir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import testinfra
 from testinfra.host import Host
 
 SITE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "site"
+CONVERGE = Path(__file__).parents[1] / "converge.yml"
 OLD, NEW = "bookworm.lab.test", "trixie.lab.test"
 ACCOUNT, SHARED = "oodsvc", "/srv/shared"
 #: The first id that the role delegates to containers; below it nobody of theirs is.
@@ -301,3 +304,17 @@ def test_it_comes_with_the_accounts_systemd(cloudlet: Host) -> None:
     cloudlet.run_expect([0], f"systemctl restart user@{cloudlet.user(ACCOUNT).uid}.service")
     comes_back(cloudlet, before)
     assert in_pod(cloudlet, "id -u", "123456") == (0, "123456\n")
+
+
+def test_an_account_that_is_approved_no_more_is_not_in_the_pod(cloudlet: Host) -> None:
+    """Its unit tries with ids that it may not have any more, until the new map is there."""
+    less = json.dumps({"podman_host_approved_users": ["alice"]})
+    done = subprocess.run(
+        ["ansible-playbook", f"--inventory={SITE}", f"--limit={cloudlet.backend.hostname}",
+         f"--extra-vars={less}", CONVERGE],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert in_pod(cloudlet, "id -u", "123457")[0] != 0
+    assert in_pod(cloudlet, "id -u", "123456") == (0, "123456\n")
+    assert _states(cloudlet) == ["active", "active"]

@@ -44,7 +44,7 @@ def free_ports(count: int = 1) -> int:
     that has it keeps a server from listening there.
     """
     handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for first in random.sample(range(10000, handed_out - count), 100):
+    for first in random.sample(range(10000, max(handed_out, 20000) - count), 100):
         with contextlib.ExitStack() as held:
             try:
                 for port in range(first, first + count):

@@ -24,12 +24,14 @@ OF_CLOUDLETS = ("cloudlet", "data_mounts", "rootless_host", "virtual_machine")
         for name in SCENARIOS
     ],
 )
-def test_scenario(scenario: str) -> None:
+def test_scenario(scenario: str, tmp_path: Path) -> None:
     programs = Path(sys.executable).parent
+    # Where Molecule would look it would find what a run that was killed had come to.
+    own = {"MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path)}
     done = subprocess.run(
         [programs / "molecule", "test", "--scenario-name", scenario],
         cwd=content.root(),
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        env={**os.environ, **own, "PATH": f"{programs}:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -38,10 +38,10 @@ _ENVELOPE = (
 
 
 def free_ports(count: int = 1) -> int:
-    """The first of ``count`` free ports in a row, all below those that connections are given.
+    """The first of ``count`` free ports in a row, below those that connections are given.
 
     A port that the kernel hands out is anybody's at any moment: a connection of another test
-    that has it keeps a server from listening there.
+    that has it keeps a server from listening there. Where next to none are below, it takes those.
     """
     handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for first in random.sample(range(10000, max(handed_out, 20000) - count), 100):

@@ -62,6 +62,11 @@ class Unit:
         return self["ActiveState"] == "activating" and self["SubState"] != "auto-restart"
 
     @property
+    def restless(self):
+        """Neither up nor down: if it does not succeed it may try again, and again, by itself."""
+        return self["ActiveState"] in ("activating", "deactivating")
+
+    @property
     def done(self):
         """A oneshot that has run and keeps nothing running."""
         ended = self["ActiveState"] == "inactive" and self["Result"] == "success"
@@ -136,8 +141,9 @@ class Systemd:
         if unit["ActiveState"] == "failed":
             # A unit that hit its start limit would refuse.
             self._run([*begin, "reset-failed", name])
-        if verb == "start" and unit["ActiveState"] == "activating":
-            # It tries by itself, and may be at it: with what it read before it was changed.
+        if verb == "start" and unit.restless:
+            # A start would join the try that is under way, by what was read before it was changed,
+            # or the end of one, and fail with it.
             verb = "restart"
         result = self._run([*begin, verb, name], timeout=timeout)
         if result.rc:
@@ -205,7 +211,7 @@ def plan_unit(wanted, unit, restart=False, reload=False):
         actions.append("enable" if wanted["enabled"] else "disable")
     up = unit.active or unit.coming
     if wanted.get("state") == "stopped":
-        return [*actions, "stop"] if up else actions
+        return [*actions, "stop"] if up or unit.restless else actions
     if wanted.get("state") == "started" and not up:
         return [*actions, "start"]
     if up and restart:

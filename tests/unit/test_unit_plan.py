@@ -220,11 +220,25 @@ def test_action_by_state(
     assert [action for _, action in present(host, tmp_path, RUN, ordered)] == actions
 
 
-def test_unit_that_tries_by_itself_is_begun_anew(host: MiniSystemd, tmp_path: Path) -> None:
-    """A start would join the try that is under way."""
-    host.add(UnitFileState="enabled", ActiveState="activating", SubState="auto-restart")
+@pytest.mark.parametrize(
+    "state", [("activating", "auto-restart"), ("deactivating", "stop-post"), ("failed", "failed")]
+)
+def test_unit_that_tries_by_itself_is_begun_anew(
+    host: MiniSystemd, tmp_path: Path, state: tuple[str, str]
+) -> None:
+    """A start would join the try that is under way, or that ends just now, and fail with it."""
+    host.add(UnitFileState="enabled", ActiveState=state[0], SubState=state[1])
     assert present(host, tmp_path) == [(DOOR, "start")]
-    assert host.did() == [f"restart {DOOR}"]
+    assert host.did()[-1] == ("start" if state[0] == "failed" else "restart") + f" {DOOR}"
+
+
+@pytest.mark.parametrize("state", [("activating", "auto-restart"), ("deactivating", "stop-post")])
+def test_unit_that_tries_again_and_again_is_stopped(
+    host: MiniSystemd, tmp_path: Path, state: tuple[str, str]
+) -> None:
+    host.add(UnitFileState="enabled", ActiveState=state[0], SubState=state[1])
+    assert present(host, tmp_path, {DOOR: {"state": "stopped"}}) == [(DOOR, "stop")]
+    assert host.did() == [f"stop {DOOR}"]
 
 
 def test_unit_left_alone_is_restarted_only_while_it_runs(host: MiniSystemd, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudlet_deploy.errors import RunFailedError
-from cloudlet_deploy.lab import campus, cluster, vm
+from cloudlet_deploy.lab import campus, cluster, vm, zip_cache
 from cloudlet_deploy.lab.ca import USERS
 from cloudlet_deploy.lab.definition import CLOUDLETS, VM, HostSpec
 from cloudlet_deploy.lab.files import Put, archive
@@ -80,6 +80,15 @@ _FOR_ROOTLESS = """mount --make-rshared /
 mkdir -p -m 0700 /run/lab
 mkdir -p /run/lab/proc
 mount -t proc -o nosuid,nodev,noexec proc /run/lab/proc"""
+
+
+#: Where Debian's Python looks for what its packages bring.
+_PYTHON = "/usr/lib/python3/dist-packages"
+
+#: What makes units of things that no host of a lab has: encrypted disks, terminals, recovery. Each
+#: reload of systemd starts every generator, and with its unit files many a task reloads it.
+_GENERATORS = ("cryptsetup", "debug", "getty", "gpt-auto", "hibernate-resume", "integritysetup",
+               "rc-local", "run", "system-update", "tpm2", "veritysetup")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,7 @@ def files_of(spec: HostSpec, site: LabSite) -> bytes:
         Put("/etc/ssh/ssh_host_ed25519_key", private.read_bytes(), 0o600),
         Put("/etc/ssh/ssh_host_ed25519_key.pub", _line(public_half(private)), 0o644),
         Put(f"{home}/authorized_keys", _line(public_half(site.keys.identity)), 0o600, _IDS[ADMIN]),
+        *_less_to_do(),
     ]
     if spec.image == "client":
         puts += _client_files(site)
@@ -175,6 +185,18 @@ def files_of(spec: HostSpec, site: LabSite) -> bytes:
     if spec.image in CLOUDLETS:
         puts += _settings_of_podman()
     return archive(puts)
+
+
+def _less_to_do() -> list[Put]:
+    """What saves a host time that has nothing to do with what it is for."""
+    name, masked = "lab_zip_cache", "/etc/systemd/system-generators"
+    program = Path(zip_cache.__file__).read_bytes()
+    return [
+        Put(f"{_PYTHON}/{name}.py", program, 0o644),
+        Put(f"{_PYTHON}/{name}.pth", _line(f"import {name}"), 0o644),
+        Put(masked, None, 0o755),
+        *(Put(f"{masked}/systemd-{name}-generator", b"", 0o644) for name in _GENERATORS),
+    ]
 
 
 def _settings_of_podman() -> list[Put]:

@@ -202,6 +202,8 @@ Gateway={address["gateway"]}
     }
     taken = [str(path) for path in Path("/etc/ssh").glob("ssh_host_*")]
     taken += [str(path) for path in Path("/home").glob("*/.ssh/authorized_keys")]
+    taken += [str(path) for path in Path("/usr/lib/python3/dist-packages").glob("lab_*")]
+    taken += [str(path) for path in Path("/etc/systemd/system-generators").glob("*")]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path in taken:

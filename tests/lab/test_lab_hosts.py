@@ -69,6 +69,17 @@ def test_ansible_reaches_every_host_and_becomes_root(lab: labs.Lab) -> None:
     assert "WARNING" not in done.stderr
 
 
+def test_hosts_keep_what_modules_were_compiled_to(lab: labs.Lab) -> None:
+    """For the next task: see cloudlet_deploy/lab/zip_cache.py."""
+    ask = [BIN / "ansible", "-i", lab.site, DOOR, "-b", "-m", "command", "-a", "true"]
+    kept = []
+    for _ in range(2):
+        subprocess.run(ask, capture_output=True, timeout=120, check=True)
+        kept.append(said(lab, DOOR, "ls /var/cache/lab-zip-cache/*"))
+    assert len(kept[0].split()) > 20
+    assert kept[1] == kept[0]
+
+
 def test_hosts_are_bare_booted_and_know_each_other(lab: labs.Lab) -> None:
     assert {host.state for host in lab.hosts} == {"running"}
     for host in (DOOR, TRANSFER, CLIENT):

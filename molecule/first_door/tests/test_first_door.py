@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import testinfra
+from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 SITE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "site"
 DOOR, TRANSFER, CLIENT = "door.lab.test", "data1.lab.test", "client.lab.test"
-SURL = f"srm://{DOOR}:8443/srm/v2/server?SFN=/srv/storage/lab"
+DIRECTORY = "/srv/storage/lab"
+SURL = f"srm://{DOOR}:8443/srm/v2/server?SFN={DIRECTORY}"
+GSIFTP = f"gsiftp://{TRANSFER}{DIRECTORY}"
 
 
 def on(name: str) -> Host:
@@ -43,11 +46,46 @@ def test_door_key_is_its_own_and_readable_by_old_java() -> None:
     assert key.content_string.startswith("-----BEGIN RSA PRIVATE KEY-----")
 
 
+def as_user(name: str, command: str) -> CommandResult:
+    """What a grid user with a certificate gets on the client's host."""
+    return on(CLIENT).run("su - %s -c %s", name, command)
+
+
+def alice(command: str) -> str:
+    done = as_user("alice", command)
+    assert done.rc == 0, done.stderr
+    return str(done.stdout)
+
+
 def test_real_client_lists_through_the_door() -> None:
-    listing = on(CLIENT).run(
-        "X509_USER_CERT=/home/alice/.globus/usercert.pem "
-        "X509_USER_KEY=/home/alice/.globus/userkey.pem gfal-ls -ld '%s'",
-        SURL,
-    )
-    assert listing.rc == 0, listing.stderr
-    assert "/srv/storage/lab" in listing.stdout
+    assert DIRECTORY in alice(f"gfal-ls -ld '{SURL}'")
+
+
+def test_what_gridftp_took_the_door_lists() -> None:
+    alice("head -c 100000000 /dev/urandom >/tmp/sent")
+    alice(f"globus-url-copy file:///tmp/sent {GSIFTP}/hundred")
+    (listed,) = (line.split() for line in alice(f"gfal-ls -l '{SURL}'").splitlines())
+    assert (listed[-1], listed[4]) == ("hundred", "100000000")
+    alice(f"globus-url-copy {GSIFTP}/hundred file:///tmp/received")
+    sums = alice("sha256sum /tmp/sent /tmp/received").split()
+    assert sums[0] == sums[2] == on(TRANSFER).file(f"{DIRECTORY}/hundred").sha256sum
+
+
+def test_proxy_lists_as_well_as_certificate() -> None:
+    alice("grid-proxy-init -rfc -bits 2048")
+    try:
+        assert "hundred" in alice(f"gfal-ls '{SURL}'")
+    finally:
+        alice("grid-proxy-destroy")
+
+
+def test_dn_outside_the_gridmap_is_refused_at_the_srm_door() -> None:
+    refused = as_user("mallory", f"gfal-ls '{SURL}'")
+    assert refused.rc != 0
+    assert "gridmap" in refused.stderr.lower() or "not authorized" in refused.stderr.lower()
+
+
+def test_dn_outside_the_gridmap_is_refused_at_gridftp() -> None:
+    refused = as_user("mallory", f"globus-url-copy {GSIFTP}/hundred file:///tmp/stolen")
+    assert refused.rc != 0
+    assert "Gridmap lookup failure" in refused.stderr

@@ -1,8 +1,8 @@
 """Keeps what the Python of a lab's host compiles of Ansible's modules.
 
 Ansible sends each module as a zip archive, whose sources Python compiles anew at each task: that
-is nearly half of what a task costs a host, and the tests run thousands. Here the result is kept,
-by what the source is. What runs is the same, and comes from the same archive.
+is a third of what a task costs a host, and the tests run thousands. Here the result is kept, by
+what the source is. What runs is the same, and comes from the same archive.
 
 Runs by itself as root on a host, at each start of Python: it imports nothing of the package.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -128,11 +127,7 @@ class Loading:
         # The workers end with their master; what is left is Ansible's to take away.
         self._thread.join()
         for path in self._results.glob("*.tar"):
-            with tarfile.open(path) as archive:
-                for member in archive.getmembers():
-                    if member.isfile() and member.name.endswith(".csv.gz"):
-                        member.name = Path(member.name).name
-                        archive.extract(member, self._results, filter="data")
+            bundle.unpack(path, self._results)
             path.unlink()
         self._scratch.cleanup()
 

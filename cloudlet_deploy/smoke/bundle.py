@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import platform
+import shutil
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -91,3 +92,17 @@ def write_job(path: Path, files: dict[str, Path | bytes]) -> None:
         output = tarfile.TarInfo("output")
         output.type, output.mode = tarfile.DIRTYPE, 0o700
         archive.addfile(output)
+
+
+def unpack(path: Path, directory: Path) -> None:
+    """Write the operations that a load host packed into a directory of ours; nothing else.
+
+    The archive is another host's word: of each file the last part of its name is taken, and its
+    content. (``tarfile`` has a filter for that, but not in the Python of Debian 12.)
+    """
+    with tarfile.open(path) as archive:
+        for member in archive.getmembers():
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None and member.name.endswith(".csv.gz"):
+                with content, (directory / Path(member.name).name).open("wb") as stream:
+                    shutil.copyfileobj(content, stream)

@@ -102,7 +102,7 @@ def unpack(path: Path, directory: Path) -> None:
     """
     with tarfile.open(path) as archive:
         for member in archive.getmembers():
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None and member.name.endswith(".csv.gz"):
-                with content, (directory / Path(member.name).name).open("wb") as stream:
-                    shutil.copyfileobj(content, stream)
+            rows = archive.extractfile(member) if member.isfile() else None
+            if rows is not None and member.name.endswith(".csv.gz"):
+                with rows, (directory / Path(member.name).name).open("wb") as stream:
+                    shutil.copyfileobj(rows, stream)

@@ -211,7 +211,7 @@ def plan_unit(wanted, unit, restart=False, reload=False):
         actions.append("enable" if wanted["enabled"] else "disable")
     up = unit.active or unit.coming
     if wanted.get("state") == "stopped":
-        return [*actions, "stop"] if up or unit.restless else actions
+        return [*actions, "stop"] if unit.active or unit.restless else actions
     if wanted.get("state") == "started" and not up:
         return [*actions, "start"]
     if up and restart:
